@@ -1,0 +1,98 @@
+"""The change event: one Kafka record, one row change, with the group it belongs to (DESIGN section 3)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from schemas.position import Position
+
+EVENT_VERSION: Final = 1
+"""The major version: a reader that meets a higher one must stop applying."""
+
+NIL: Final = msgspec.Raw(b"\xc0")
+"""The encoded nil: the key of control events, the row of deletes."""
+
+
+class Op:
+    """What an event says (the letters are Debezium's, where it has one)."""
+
+    CREATE: Final = "c"
+    UPDATE: Final = "u"
+    DELETE: Final = "d"
+    READ: Final = "r"
+    """A row of a snapshot or of a table that is read anew."""
+    TRUNCATE: Final = "t"
+    """The table is read anew from here; ``after`` is its `TableDefinition`, nil when it leaves."""
+    QUARANTINED: Final = "q"
+    """A row that could not be published: nodes remove it and mark its key."""
+    HEARTBEAT: Final = "h"
+    """An empty group."""
+    SNAPSHOT: Final = "s"
+    """``after`` is an `Announcement`."""
+    END: Final = "e"
+    """The poller says goodbye."""
+
+
+OPS: Final = frozenset("cudrtqhse")
+ROW_OPS: Final = frozenset("cudrq")
+"""Ops that speak of one row."""
+CONTROL_OPS: Final = frozenset("hse")
+"""Ops that speak of no table."""
+
+
+class Head(msgspec.Struct, frozen=True):
+    """A point in the chain of groups: where one leaves a reader.
+
+    ``nonce`` is that of the log row ``change_id``; rows may be newer than it up to ``exact_at``.
+    """
+
+    epoch: int
+    epoch_nonce: int
+    change_id: int
+    nonce: int
+    exact_at: int
+
+    @property
+    def position(self) -> Position:
+        """Where it stands."""
+        return Position(self.epoch, self.change_id)
+
+
+class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One record. Encoded as an array in this order; later versions may append fields, never insert.
+
+    ``key`` is an encoded array of the key's values and ``after`` an encoded map of column to value, both left
+    as bytes (`NIL` when there is none): nodes store ``after`` without decoding it. A Raw that was decoded
+    refers to the whole record; copy it (``Raw.copy()``) to keep it longer than the batch.
+
+    A group is the state at ``high`` of every key touched in (``prev``, ``high``]; its records carry the same
+    epoch, epoch_nonce, prev, high, nonce (of the log row high), exact_at and writer, ``index`` from 0, and
+    ``last`` on the final one. A record counts only if it landed at ``offset``. ``ts_ms`` is milliseconds
+    since 1970, UTC.
+    """
+
+    version: int
+    op: str
+    table: str
+    key: msgspec.Raw
+    before: None
+    after: msgspec.Raw
+    change_id: int
+    ts_ms: int
+    epoch: int
+    epoch_nonce: int
+    prev: int
+    high: int
+    nonce: int
+    exact_at: int
+    index: int
+    last: bool
+    writer: int
+    offset: int
+
+    @property
+    def head(self) -> Head:
+        """Where this event's group leaves a reader that applied all of it."""
+        return Head(self.epoch, self.epoch_nonce, self.high, self.nonce, self.exact_at)

@@ -1,0 +1,167 @@
+"""Snapshots in Kafka: chunks of rows, the announcement that makes them count, the manifest that finds them.
+
+Chunks and manifests are records of the snapshot topic; an announcement is the ``after`` of an event (op s)
+of the events topic, and counts as any event does (DESIGN section 4).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from schemas.codec import decode_with
+from schemas.definition import TableDefinition  # noqa: TC001 -- msgspec reads the annotations at run time
+from schemas.errors import BadEventError, UnsupportedVersionError
+from schemas.event import Head  # noqa: TC001 -- msgspec reads the annotations at run time
+
+SNAPSHOT_VERSION: Final = 1
+"""The major version of chunks and manifests."""
+
+
+class Database(msgspec.Struct, frozen=True):
+    """Which database a topic belongs to: the id made at install, and the URL without scheme and secrets."""
+
+    id: str
+    url: str
+
+
+class Chunk(msgspec.Struct, array_like=True, frozen=True):
+    """Rows of one table: (encoded key, encoded row, change id) each, and their place in the snapshot.
+
+    ``snapshot`` is its random id, ``index`` counts its chunks from 0. Encoded as an array.
+    """
+
+    version: int
+    snapshot: int
+    index: int
+    table: str
+    rows: list[tuple[bytes, msgspec.Raw, int]]
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """A complete snapshot: where it stands, which chunks are its own, and all tables it holds.
+
+    Offsets are of the snapshot topic, both included; between them other writers' chunks may lie.
+    """
+
+    snapshot: int
+    position: Head
+    first_offset: int
+    last_offset: int
+    chunks: int
+    rows: int
+    tables: tuple[TableDefinition, ...]
+    database: Database
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """Points from the snapshot topic at the announcement in the events topic. Encoded as a map."""
+
+    version: int
+    snapshot: int
+    announcement_offset: int
+    first_offset: int
+    last_offset: int
+
+
+def encode_chunk(chunk: Chunk) -> bytes:
+    """Encode a chunk as the value of a record of the snapshot topic."""
+    return _encode(chunk)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Encode a manifest as the value of a record of the snapshot topic."""
+    return _encode(manifest)
+
+
+def encode_announcement(announcement: Announcement) -> bytes:
+    """Encode an announcement: the ``after`` of its event."""
+    return _encode(announcement)
+
+
+def decode_announcement(data: bytes | msgspec.Raw) -> Announcement:
+    """Decode an announcement; fields of later versions are ignored.
+
+    Raises:
+        BadEventError: the bytes are none.
+    """
+    return decode_with(_announcements, data, "snapshot announcement")
+
+
+def decode_chunk(data: bytes) -> Chunk:
+    """Decode a chunk.
+
+    Raises:
+        UnsupportedVersionError: a newer major version wrote it.
+        BadEventError: the bytes are no chunk.
+    """
+    record = decode_snapshot_record(data)
+    if isinstance(record, Chunk):
+        return record
+    raise BadEventError(
+        "found a manifest where a snapshot chunk was expected", "take a new snapshot: cdc snapshot"
+    )
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """Decode a manifest.
+
+    Raises:
+        UnsupportedVersionError: a newer major version wrote it.
+        BadEventError: the bytes are no manifest.
+    """
+    record = decode_snapshot_record(data)
+    if isinstance(record, Manifest):
+        return record
+    raise BadEventError(
+        "found a snapshot chunk where a manifest was expected", "take a new snapshot: cdc snapshot"
+    )
+
+
+def decode_snapshot_record(data: bytes) -> Chunk | Manifest:
+    """Decode a record of the snapshot topic: a chunk is an array, a manifest a map.
+
+    Raises:
+        UnsupportedVersionError: a newer major version wrote it.
+        BadEventError: the bytes are neither.
+    """
+    is_map = bool(data) and (data[0] & _FIXMAP_MASK == _FIXMAP or data[0] in _MAP_MARKS)
+    if is_map:
+        found = decode_with(_versions_in_maps, data, "snapshot manifest").version
+    else:
+        found = decode_with(_versions_in_arrays, data, "snapshot chunk").version
+    if found > SNAPSHOT_VERSION:
+        raise UnsupportedVersionError(
+            f"a snapshot of version {found}; this program reads version {SNAPSHOT_VERSION}",
+            "upgrade this program: readers before writers",
+        )
+    if found != SNAPSHOT_VERSION:
+        raise BadEventError(
+            "found a snapshot record of no known version", "take a new snapshot: cdc snapshot"
+        )
+    if is_map:
+        return decode_with(_manifests, data, "snapshot manifest")
+    return decode_with(_chunks, data, "snapshot chunk")
+
+
+# msgpack's marks of a map: fixmap, map 16, map 32
+_FIXMAP = 0x80
+_FIXMAP_MASK = 0xF0
+_MAP_MARKS = (0xDE, 0xDF)
+
+
+class _InMap(msgspec.Struct):
+    version: int
+
+
+class _InArray(msgspec.Struct, array_like=True):
+    version: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_announcements = msgspec.msgpack.Decoder(Announcement)
+_chunks = msgspec.msgpack.Decoder(Chunk)
+_manifests = msgspec.msgpack.Decoder(Manifest)
+_versions_in_maps = msgspec.msgpack.Decoder(_InMap)
+_versions_in_arrays = msgspec.msgpack.Decoder(_InArray)
