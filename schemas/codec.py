@@ -16,7 +16,7 @@ from schemas.event import EVENT_VERSION, OPS, ChangeEvent
 from schemas.values import INTEGER_MAX, InvalidText, Value, text_from_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 INVALID_TEXT_TYPE: Final = 1
 """The msgpack extension type of TEXT that is not UTF-8."""
@@ -50,10 +50,16 @@ def decode_event(data: bytes) -> ChangeEvent:
 
 
 class RowEncoder:
-    """Encodes rows of one table: tuples in the order of ``columns`` become maps of column to value."""
+    """Encodes rows of one table: tuples in the order of ``columns`` become maps of column to value.
+
+    Make one for each table and keep it: making it costs as much as encoding a hundred rows.
+    """
+
+    __slots__ = ("_columns", "_make")
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = tuple(columns)
+        self._make = _row_struct(self._columns) or self._dictionary
 
     def encode(self, row: Sequence[Value]) -> bytes:
         """Encode one row.
@@ -61,12 +67,23 @@ class RowEncoder:
         Raises:
             ValueError: it has not as many values as there are columns.
         """
-        return _encode(dict(zip(self._columns, row, strict=True)))
+        try:
+            image = self._make(*row)
+        except TypeError:
+            raise ValueError(f"a row of {len(row)} values for {len(self._columns)} columns") from None
+        return _encode(image)
+
+    def _dictionary(self, *row: Value) -> dict[str, Value]:
+        return dict(zip(self._columns, row, strict=True))
 
 
 def encode_row(columns: Sequence[str], row: Sequence[Value]) -> bytes:
-    """Encode a single row; use a `RowEncoder` for many."""
-    return RowEncoder(columns).encode(row)
+    """Encode a single row; a `RowEncoder` is faster for many, and writes the same bytes.
+
+    Raises:
+        ValueError: it has not as many values as there are columns.
+    """
+    return _encode(dict(zip(columns, row, strict=True)))
 
 
 def decode_row(data: bytes | msgspec.Raw) -> dict[str, Value]:
@@ -128,6 +145,20 @@ def decode_with(decoder: msgspec.msgpack.Decoder[_T], data: bytes | msgspec.Raw,
         return decoder.decode(data)
     except _GARBAGE as error:
         raise _bad_event(f"a {what} that cannot be read ({type(error).__name__})") from None
+
+
+def _row_struct(columns: tuple[str, ...]) -> Callable[..., object] | None:
+    """Make a Struct whose encoded form is a row's; None where a name does not allow it.
+
+    A Struct is encoded three times as fast as a dict, since its names were encoded when it was made. msgspec
+    refuses names with quotes, backslashes or control characters (they would need escaping in JSON).
+    """
+    names = {f"f{index}": column for index, column in enumerate(columns)}
+    fields = [(name, object) for name in names]
+    try:
+        return msgspec.defstruct("Row", fields, rename=names, frozen=True, gc=False)
+    except ValueError:
+        return None
 
 
 def _to_extension(value: Any) -> msgspec.msgpack.Ext:

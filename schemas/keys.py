@@ -42,6 +42,7 @@ _unpack_double = struct.Struct(">d").unpack
 _unpack_bits = struct.Struct(">Q").unpack
 _unpack_bits_from = struct.Struct(">Q").unpack_from
 _NUMBER_BYTES = 9
+_A_WRONG_VALUE = "a value that SQLite cannot hold, of type"
 
 
 class BadKeyError(CdcError):
@@ -56,7 +57,7 @@ def encode_key(values: Sequence[Value]) -> bytes:
     """
     if len(values) == 1:
         return _encode_value(values[0])
-    return b"".join(map(_encode_value, values))
+    return b"".join([_encode_value(value) for value in values])
 
 
 def decode_key(data: bytes) -> tuple[Value, ...]:
@@ -65,9 +66,11 @@ def decode_key(data: bytes) -> tuple[Value, ...]:
     Raises:
         BadKeyError: the bytes are not what `encode_key` writes.
     """
+    end = len(data)
+    if end and data[0] == _TEXT and data.find(b"\x00") == end - 1:  # the commonest key: one TEXT without NUL
+        return (text_from_bytes(data[1:-1]),)
     values: list[Value] = []
     at = 0
-    end = len(data)
     while at < end:
         tag = data[at]
         if tag in (_TEXT, _BLOB):
@@ -115,22 +118,26 @@ def _encode_value(value: Any) -> bytes:
     try:
         if kind is int:
             return _pack_number(_INTEGER, value + _BIAS)
-        if kind is str:
-            data = value.encode()
-            if b"\x00" in data:
-                data = data.replace(b"\x00", b"\x00\xff")
-            return b"\x04" + data + b"\x00"
-        if kind is bytes:
-            return b"\x05" + value.replace(b"\x00", b"\x00\xff") + b"\x00"
-        if kind is float:
-            return _pack_number(_REAL, _real_to_bits(value))
-        if value is None:
-            return b"\x01"
-        if kind is InvalidText:
-            return b"\x04" + value.data.replace(b"\x00", b"\x00\xff") + b"\x00"
+        if kind is str and "\x00" not in value:
+            # Tag and end are ASCII, so one encode does all: a third of the time that joining bytes takes.
+            return f"\x04{value}\x00".encode()
+        return _encode_rarer(value, kind)
     except (struct.error, UnicodeEncodeError):
-        pass
-    raise _bad_key(f"a value of type {kind.__name__} that SQLite cannot hold")
+        raise _bad_key(f"{_A_WRONG_VALUE} {kind.__name__}") from None
+
+
+def _encode_rarer(value: Any, kind: type) -> bytes:
+    if kind is str:
+        return b"\x04" + value.encode().replace(b"\x00", b"\x00\xff") + b"\x00"
+    if kind is bytes:
+        return b"\x05" + value.replace(b"\x00", b"\x00\xff") + b"\x00"
+    if kind is float:
+        return _pack_number(_REAL, _real_to_bits(value))
+    if value is None:
+        return b"\x01"
+    if kind is InvalidText:
+        return b"\x04" + value.data.replace(b"\x00", b"\x00\xff") + b"\x00"
+    raise _bad_key(f"{_A_WRONG_VALUE} {kind.__name__}")
 
 
 def _real_to_bits(value: float) -> int:

@@ -42,11 +42,13 @@ class Chunk(msgspec.Struct, array_like=True, frozen=True):
 class Announcement(msgspec.Struct, frozen=True):
     """A complete snapshot: where it stands, which chunks are its own, and all tables it holds.
 
-    Offsets are of the snapshot topic, both included; between them other writers' chunks may lie.
+    ``first_offset`` and ``last_offset`` are of the snapshot topic, both included; between them other writers'
+    chunks may lie. ``from_offset`` is of the events topic: whoever loaded the snapshot reads on from there.
     """
 
     snapshot: int
     position: Head
+    from_offset: int
     first_offset: int
     last_offset: int
     chunks: int
