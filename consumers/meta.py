@@ -28,6 +28,8 @@ FILE_FORMAT = 1
 IDENTITY_KEY = "identity"
 CHECKPOINT_KEY = "checkpoint"
 TABLE_KEY_PREFIX = "table:"
+QUARANTINE_TABLE = "_cdc_quarantine"
+"""redb table of rows that could not be applied: record key -> consumers.groups.QuarantineMark."""
 
 
 class Identity(msgspec.Struct, frozen=True):

@@ -1,0 +1,143 @@
+"""What a deployment is configured to do: the content of ``cdc.toml``, checked.
+
+Times are seconds, sizes bytes, whatever the file wrote them in. `cdc.config_file` reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from cdc.secret import Secret
+
+FILE_SCHEME = "file:"
+
+
+class SourceConfig(msgspec.Struct, frozen=True):
+    """``[source]``: the database to read.
+
+    Attributes:
+        url: as given; show it only through `cdc.secret.redact_url`.
+        tables: the tables to capture; None for every ordinary table.
+        poll_interval_s: the longest pause of an idle poller.
+        log_retention_s: how long change-log rows are kept for readers that were away.
+    """
+
+    url: str
+    auth_token: Secret | None = None
+    tables: tuple[str, ...] | None = None
+    poll_interval_s: float = 0.05
+    log_retention_s: float = 86_400.0
+
+    @property
+    def path(self) -> Path:
+        """The database file: what follows ``file:``, taken literally, or a bare path."""
+        return Path(self.url[len(FILE_SCHEME) :] if is_file_url(self.url) else self.url)
+
+
+class KafkaConfig(msgspec.Struct, frozen=True):
+    """``[kafka]``: the broker and the topic between poller and nodes.
+
+    Attributes:
+        properties: Java client properties by their dotted names, as text.
+    """
+
+    bootstrap_servers: str
+    topic: str
+    properties: dict[str, str | Secret] = {}
+
+    def reveal_properties(self) -> dict[str, str]:
+        """Return the properties with their secrets read, as `schemas.kafka_properties` takes them.
+
+        Raises:
+            UsageError: a secret cannot be read.
+        """
+        return {
+            name: value if isinstance(value, str) else value.reveal()
+            for name, value in self.properties.items()
+        }
+
+
+class CacheConfig(msgspec.Struct, frozen=True):
+    """``[cache]``: the redb file of this node.
+
+    Attributes:
+        node: the node's name, also its Kafka ``group.id``.
+        max_staleness_s: older than this, the node reports itself not ready.
+        readers: whether other processes may read the file while it is written.
+        check: when the whole file's integrity is checked before it is used.
+    """
+
+    path: Path = Path("cache.redb")
+    node: str = ""
+    max_staleness_s: float = 30.0
+    readers: Literal["shared", "process"] = "shared"
+    check: Literal["open", "unclean", "never"] = "open"
+
+
+class TableConfig(msgspec.Struct, frozen=True):
+    """``[tables.NAME]``: what of one table is published.
+
+    Attributes:
+        key_columns: the identity of a table that has no primary key.
+    """
+
+    key_columns: tuple[str, ...] | None = None
+
+
+class Config(msgspec.Struct, frozen=True):
+    """Everything that was configured.
+
+    Attributes:
+        source: None on a node that has no access to the source.
+        kafka: None for the embedded default.
+        tables: settings by table name.
+        file: the file it was read from; None where flags were enough.
+    """
+
+    cache: CacheConfig
+    source: SourceConfig | None = None
+    kafka: KafkaConfig | None = None
+    tables: dict[str, TableConfig] = {}
+    file: Path | None = None
+
+    def need_source(self) -> SourceConfig:
+        """Return the source's configuration.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self.source is None:
+            raise UsageError("no source is configured", "give --source URL, or source.url in cdc.toml")
+        return self.source
+
+    def need_kafka(self) -> KafkaConfig:
+        """Return Kafka's configuration.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self.kafka is None:
+            raise UsageError(
+                "no Kafka is configured",
+                "give --bootstrap-servers and --topic, or [kafka] in cdc.toml; without a broker use: cdc run",
+            )
+        return self.kafka
+
+
+def is_file_url(url: str) -> bool:
+    """Whether a source's URL is ``file:PATH``; a bare path is none."""
+    return url[: len(FILE_SCHEME)].lower() == FILE_SCHEME
+
+
+def default_node(cache_path: Path) -> str:
+    """Return the name of a node that was given none: the host's, and a hash of its cache's absolute path."""
+    path = str(cache_path.absolute()).encode(errors="surrogateescape")
+    return f"{socket.gethostname()}-{hashlib.sha256(path).hexdigest()[:8]}"

@@ -1,0 +1,168 @@
+"""Readers of single configuration values.
+
+Each takes what TOML gave and the key's path, and returns what the configuration holds, or refuses with that
+path and what is allowed. No value is ever repeated: it may be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cdc.secret import REFERENCE_FORM, Secret
+from cdc.units import DURATION_FORM, parse_duration
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Reader = Callable[[object, str], Any]
+
+URL_FORM = '"file:PATH" or a bare path'
+_REMOTE_SCHEMES = ("libsql", "https", "http", "wss", "ws", "turso")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
+
+# Kafka's own rule; the longest suffix we add is ".quarantine".
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,238}", re.ASCII)
+_TOPIC_FORM = 'a topic name of at most 238 letters, digits, ".", "_" and "-"'
+_SERVERS = re.compile(r"[^\s,]+:[0-9]{1,5}(?:,[^\s,]+:[0-9]{1,5})*", re.ASCII)
+_NAME_LENGTH_MAX = 200
+
+
+def section(value: object, path: str, readers: Mapping[str, Reader]) -> dict[str, Any]:
+    """Read a table of TOML, each key with its reader; keys without one are refused."""
+    if not isinstance(value, dict):
+        raise wrong(path, f"a section with the keys {_listed(readers)}")
+    read: dict[str, Any] = {}
+    for key, item in value.items():
+        if key not in readers:
+            raise unknown(join(path, key), readers)
+        read[key] = readers[key](item, join(path, key))
+    return read
+
+
+def text(value: object, path: str) -> str:
+    """Read a string that is not empty."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise wrong(path, "a string that is not empty")
+    return value
+
+
+def name(value: object, path: str) -> str:
+    """Read a name: a short string that can be printed."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise wrong(path, "a name")
+    if len(value) > _NAME_LENGTH_MAX:
+        raise wrong(path, f"a name of at most {_NAME_LENGTH_MAX} characters")
+    return value
+
+
+def file_path(value: object, path: str) -> Path:
+    """Read the path of a file; relative ones start where the command was started."""
+    return Path(text(value, path))
+
+
+def names(value: object, path: str) -> tuple[str, ...]:
+    """Read a list of names: at least one, none twice."""
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
+        raise wrong(path, "a list of one or more names")
+    if len(set(value)) != len(value):
+        raise UsageError(f"{path}: a name is given twice", "name each once")
+    return tuple(value)
+
+
+def duration(value: object, path: str) -> float:
+    """Read a duration longer than nothing; return seconds."""
+    if isinstance(value, str):
+        try:
+            seconds = parse_duration(value)
+        except UsageError:
+            seconds = 0.0
+        if seconds > 0:
+            return seconds
+    raise wrong(path, f"{DURATION_FORM}, longer than nothing")
+
+
+def secret(value: object, path: str) -> Secret:
+    """Read where a secret is to be found."""
+    if not isinstance(value, str):
+        raise wrong(path, REFERENCE_FORM)
+    return Secret(value, path)
+
+
+def choice(*allowed: str, later: tuple[str, ...] = ()) -> Reader:
+    """Make the reader of one of several words; those in ``later`` are not available yet."""
+
+    def read(value: object, path: str) -> str:
+        if value in later:
+            raise not_available(f'{path} = "{value}"')
+        if value not in allowed:
+            raise wrong(path, " or ".join(f'"{word}"' for word in allowed))
+        return str(value)
+
+    return read
+
+
+def unavailable(_value: object, path: str) -> None:
+    """Refuse a key whose feature this version does not have."""
+    raise not_available(path)
+
+
+def source_url(value: object, path: str) -> str:
+    """Read the URL of a source."""
+    url = text(value, path)
+    match = _SCHEME.match(url)
+    scheme = (match[1] if match else url.partition(":")[0] if ":" in url else "").lower()
+    if scheme == "file":
+        if len(url) == len("file:"):
+            raise wrong(path, URL_FORM)
+    elif scheme in _REMOTE_SCHEMES:
+        raise not_available(f"{path}: a source of scheme {scheme}", f"give {URL_FORM}")
+    elif match is not None:
+        raise wrong(path, f"{URL_FORM} (later versions: {_listed(_REMOTE_SCHEMES)})")
+    return url
+
+
+def servers(value: object, path: str) -> str:
+    """Read Kafka's bootstrap servers."""
+    listed = re.sub(r"\s*,\s*", ",", value.strip()) if isinstance(value, str) else ""
+    if not _SERVERS.fullmatch(listed):
+        raise wrong(path, '"HOST:PORT", or several with commas between')
+    return listed
+
+
+def topic(value: object, path: str) -> str:
+    """Read the name of a Kafka topic."""
+    if not isinstance(value, str) or not _TOPIC.fullmatch(value) or value in {".", ".."}:
+        raise wrong(path, _TOPIC_FORM)
+    return value
+
+
+def join(path: str, key: str) -> str:
+    """Return the path of a key below another, quoted where TOML needs it."""
+    plain = re.fullmatch(r"[A-Za-z0-9_-]+", key, re.ASCII) is not None
+    part = key if plain else f'"{key}"'
+    return f"{path}.{part}" if path else part
+
+
+def wrong(path: str, allowed: str) -> UsageError:
+    """Return the error of a value that is not allowed."""
+    return UsageError(f"{path} is not allowed as it stands", f"allowed: {allowed}")
+
+
+def unknown(path: str, allowed: Mapping[str, Any]) -> UsageError:
+    """Return the error of a key that there is not."""
+    close = difflib.get_close_matches(path.rpartition(".")[2], allowed, n=1)
+    hint = f'did you mean "{close[0]}"? ' if close else ""
+    return UsageError(f"{path} is not a configuration key", f"{hint}allowed: {_listed(allowed)}")
+
+
+def not_available(what: str, remedy: str = "leave it out") -> UsageError:
+    """Return the error of something that the project plans and this version lacks."""
+    return UsageError(f"{what} is not available in this version yet", remedy)
+
+
+def _listed(words: Mapping[str, Any] | tuple[str, ...]) -> str:
+    return ", ".join(words)
