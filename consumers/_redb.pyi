@@ -1,0 +1,199 @@
+"""The redb file that a consumer keeps: a Rust extension, built from ``consumers/redb``.
+
+Values of user tables are stored with the change id that wrote them and a CRC-32; every read checks it.
+Every call releases the GIL while it works, and may come from any thread.
+"""
+
+from os import PathLike
+from types import TracebackType
+from typing import Self, TypeAlias, final
+
+Ops: TypeAlias = dict[str, list[tuple[bytes, bytes | None, int]]]
+"""By table, in the order they happened: (key, row or None to delete, change id of 0 to 2**64 - 1).
+
+A dict and lists, no other mapping or sequence. Where ``bytes`` stands, any contiguous buffer of bytes
+(``msgspec.Raw``) does too.
+"""
+
+Meta: TypeAlias = dict[str, bytes | None]
+"""By name: the value, or None to remove it."""
+
+class RedbError(Exception):
+    """Base of every error of this module; itself raised where redb panicked or refused for another reason."""
+
+class BusyError(RedbError):
+    """Another process has the file, or another transaction or snapshot of this handle is open."""
+
+class NotFoundError(RedbError):
+    """There is no such file."""
+
+class NotADatabaseError(RedbError):
+    """The file is no redb file (empty, foreign, a folder), or one whose tables have other types."""
+
+class CorruptedError(RedbError):
+    """The file is damaged beyond repair: rebuild it."""
+
+class RepairNeededError(RedbError):
+    """The last writer ended uncleanly and none is alive: ``Database.open`` repairs the file."""
+
+class DamagedRowError(RedbError):
+    """A stored value fails its check. The message names the table only; a key is cell values."""
+
+    table: str
+    key: bytes
+
+class StorageFullError(RedbError):
+    """There is no room left for the file. Close and open the database once there is."""
+
+class ClosedError(RedbError):
+    """The handle was closed, or its transaction is over."""
+
+class IoError(RedbError):
+    """The operating system failed the file. After one, writes are refused until it is opened again."""
+
+class ExistsError(IoError):
+    """There is a file already where one was to be made."""
+
+class ReadOnlyError(RedbError):
+    """The database was opened for reading only."""
+
+@final
+class Database:
+    """An open file. Closing it ends its snapshots and its write transaction.
+
+    ``cache_bytes`` bounds the pages kept in memory; half of them may be dirty pages of the open
+    transaction, which are written out early beyond that.
+    """
+
+    @staticmethod
+    def create(path: str | PathLike[str], *, shared: bool = True, cache_bytes: int = 67_108_864) -> Database:
+        """Makes a new file; an existing one is refused with ExistsError.
+
+        ``shared``: other processes may read meanwhile (``open_read_only``); commits are then always durable.
+        """
+
+    @staticmethod
+    def open(
+        path: str | PathLike[str], *, shared: bool = True, check: bool = False, cache_bytes: int = 67_108_864
+    ) -> Database:
+        """Opens an existing file to read and write; repairs it after an unclean end.
+
+        ``check`` verifies every page first, also after a clean end.
+
+        Raises:
+            NotFoundError, NotADatabaseError, BusyError, CorruptedError, IoError.
+        """
+
+    @staticmethod
+    def open_read_only(path: str | PathLike[str], *, cache_bytes: int = 67_108_864) -> Database:
+        """Opens an existing file to read, beside a shared writer or without one.
+
+        Raises:
+            RepairNeededError: its writer died. BusyError: its writer does not share it. Else as ``open``.
+        """
+
+    @property
+    def path(self) -> PathLike[str]: ...
+    @property
+    def shared(self) -> bool: ...
+    @property
+    def readonly(self) -> bool: ...
+    @property
+    def repaired(self) -> bool:
+        """Whether ``open`` found an unclean end (or was told to check) and verified the whole file."""
+
+    def apply(self, ops: Ops, meta: Meta, *, durable: bool = True, timeout: float = 30.0) -> None:
+        """Commits all of it in one transaction; of several operations on one key the last counts.
+
+        ``timeout``: seconds to wait for another transaction of this handle, then BusyError.
+        """
+
+    def begin(self, *, timeout: float = 30.0) -> WriteTransaction:
+        """Opens the one write transaction; ``timeout`` as in ``apply``."""
+
+    def snapshot(self) -> Snapshot:
+        """Holds the newest commit for reading. While it is held the file grows with every commit."""
+
+    def get(self, table: str, key: bytes) -> bytes | None: ...
+    def get_many(self, table: str, keys: list[bytes]) -> list[bytes | None]: ...
+    def count(self, table: str) -> int: ...
+    def meta(self) -> dict[str, bytes]: ...
+    def check_integrity(self, *, timeout: float = 30.0) -> bool:
+        """Verifies every page: True when whole, False when it was not but is now mended.
+
+        Raises:
+            CorruptedError: it cannot be mended. BusyError: a snapshot or transaction of this handle is open.
+        """
+
+    def close(self) -> None:
+        """Aborts an open transaction and releases the file; safe to repeat."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+@final
+class WriteTransaction:
+    """Changes nobody sees until ``commit``; a context manager that aborts unless it was committed."""
+
+    def put(self, ops: Ops) -> None:
+        """Adds operations; a table that does not exist is made."""
+
+    def append(self, table: str, rows: list[tuple[bytes, bytes, int]]) -> None:
+        """Adds rows of one table, fastest when sorted and above its last key; any order is right."""
+
+    def truncate(self, table: str) -> None:
+        """Removes every row; the table stays, and is made where there was none."""
+
+    def drop_table(self, table: str) -> bool:
+        """Removes the table; False when there was none."""
+
+    def set_meta(self, meta: Meta) -> None: ...
+    def commit(self, durable: bool = True) -> None:
+        """Ends the transaction. A failed one may or may not have reached the file: open it again to see."""
+
+    def abort(self) -> None:
+        """Forgets every change; safe to repeat, and after a commit."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+@final
+class Snapshot:
+    """One committed state. A table that does not exist reads as empty."""
+
+    def get(self, table: str, key: bytes) -> bytes | None: ...
+    def get_stamped(self, table: str, key: bytes) -> tuple[bytes, int] | None:
+        """The row and the change id that wrote it."""
+
+    def get_many(self, table: str, keys: list[bytes]) -> list[bytes | None]: ...
+    def scan(
+        self,
+        table: str,
+        after: bytes | None = None,
+        limit: int = 1000,
+        prefix: bytes = b"",
+        *,
+        bytes_max: int | None = None,
+    ) -> list[tuple[bytes, bytes, int]]:
+        """The next rows in key order: (key, row, change id), at most ``limit``.
+
+        ``bytes_max`` ends the page after the row that reaches it. Only an empty list means the end.
+
+        Raises:
+            DamagedRowError: the scan can go on after its ``key``.
+        """
+
+    def count(self, table: str) -> int: ...
+    def tables(self) -> list[str]:
+        """User tables by name; those named ``_cdc_...`` are not among them."""
+
+    def meta(self) -> dict[str, bytes]: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -1,0 +1,34 @@
+//! The redb file that a consumer keeps, as the Python module `consumers._redb`.
+//!
+//! | file        | idea                                                    |
+//! |-------------|---------------------------------------------------------|
+//! | database.rs | one open file: create, open, apply, close               |
+//! | transaction.rs | a write transaction that Python holds open           |
+//! | snapshot.rs | a committed state that Python holds open                |
+//! | convert.rs  | Python's values as borrowed slices, and back            |
+//! | write.rs    | what a transaction does to tables                       |
+//! | read.rs     | what a committed state answers                          |
+//! | value.rs    | the check that every stored value carries               |
+//! | errors.rs   | every failure as an exception; panics caught            |
+
+#![deny(unsafe_code)]
+
+mod convert;
+mod database;
+mod errors;
+mod read;
+mod snapshot;
+mod transaction;
+mod value;
+mod write;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _redb(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    errors::silence_panics();
+    errors::add_to(module)?;
+    module.add_class::<database::Database>()?;
+    module.add_class::<transaction::WriteTransaction>()?;
+    module.add_class::<snapshot::Snapshot>()
+}

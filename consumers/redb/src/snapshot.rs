@@ -1,0 +1,147 @@
+//! A committed state that Python holds open, and the conversion of what it answers.
+
+use std::sync::{PoisonError, RwLock};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::convert::{Held, row_to_bytes};
+use crate::errors::{Failure, Outcome, detached};
+use crate::read::{Page, View};
+
+type Scanned<'py> = Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, u64)>;
+
+#[pyclass(frozen, module = "consumers._redb")]
+pub struct Snapshot {
+    view: RwLock<Option<View>>,
+}
+
+impl Snapshot {
+    pub fn new(view: View) -> Self {
+        Self {
+            view: RwLock::new(Some(view)),
+        }
+    }
+
+    fn with<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&View) -> Outcome<T> + Send) -> PyResult<T> {
+        detached(py, || {
+            let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+            work(view.as_ref().ok_or_else(|| Failure::closed("snapshot"))?)
+        })
+    }
+}
+
+#[pymethods]
+impl Snapshot {
+    pub fn get<'py>(
+        &self,
+        py: Python<'py>,
+        table: &str,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let key = Held::new(key)?;
+        let key = key.lend();
+        let row = self.with(py, |view| view.get(table, key))?;
+        Ok(row.map(|row| row_to_bytes(py, &row)))
+    }
+
+    fn get_stamped<'py>(
+        &self,
+        py: Python<'py>,
+        table: &str,
+        key: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<(Bound<'py, PyBytes>, u64)>> {
+        let key = Held::new(key)?;
+        let key = key.lend();
+        let row = self.with(py, |view| view.get(table, key))?;
+        Ok(row.map(|row| (row_to_bytes(py, &row), row.change_id)))
+    }
+
+    pub fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        table: &str,
+        keys: Vec<Bound<'py, PyAny>>,
+    ) -> PyResult<Vec<Option<Bound<'py, PyBytes>>>> {
+        let held = keys.iter().map(Held::new).collect::<PyResult<Vec<_>>>()?;
+        let keys: Vec<&[u8]> = held.iter().map(Held::lend).collect();
+        let rows = self.with(py, |view| view.get_many(table, &keys))?;
+        Ok(rows
+            .iter()
+            .map(|row| row.as_ref().map(|row| row_to_bytes(py, row)))
+            .collect())
+    }
+
+    #[pyo3(signature = (table, after=None, limit=1000, prefix=None, *, bytes_max=None))]
+    fn scan<'py>(
+        &self,
+        py: Python<'py>,
+        table: &str,
+        after: Option<Bound<'py, PyAny>>,
+        limit: usize,
+        prefix: Option<Bound<'py, PyAny>>,
+        bytes_max: Option<usize>,
+    ) -> PyResult<Scanned<'py>> {
+        if limit == 0 {
+            return Err(PyValueError::new_err("limit must be at least 1"));
+        }
+        let after = after.as_ref().map(Held::new).transpose()?;
+        let prefix = prefix.as_ref().map(Held::new).transpose()?;
+        let page = Page {
+            after: after.as_ref().map(Held::lend),
+            prefix: prefix.as_ref().map_or(&[], Held::lend),
+            rows_max: limit,
+            bytes_max: bytes_max.unwrap_or(usize::MAX),
+        };
+        let rows = self.with(py, |view| view.scan(table, &page))?;
+        Ok(rows
+            .iter()
+            .map(|(key, row)| {
+                (
+                    PyBytes::new(py, key.value()),
+                    row_to_bytes(py, row),
+                    row.change_id,
+                )
+            })
+            .collect())
+    }
+
+    pub fn count(&self, py: Python<'_>, table: &str) -> PyResult<u64> {
+        self.with(py, |view| view.count(table))
+    }
+
+    fn tables(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.with(py, View::tables)
+    }
+
+    pub fn meta<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let found = self.with(py, View::meta)?;
+        let meta = PyDict::new(py);
+        for (name, value) in found {
+            meta.set_item(name, PyBytes::new(py, &value))?;
+        }
+        Ok(meta)
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || {
+            self.view.write().unwrap_or_else(PoisonError::into_inner).take();
+            Ok(())
+        })
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.close(py)
+    }
+}

@@ -1,0 +1,174 @@
+//! A write transaction that Python holds open, and the turn that lets one at a time be open.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use redb::Durability;
+
+use crate::convert::{HeldTable, hold_meta, hold_tables, lend_meta, lend_tables};
+use crate::errors::{Failure, Kind, Outcome, detached};
+use crate::write;
+
+type Live = Mutex<Option<Open>>;
+
+struct Open {
+    transaction: redb::WriteTransaction,
+    // After the transaction, so that it is over when the next one takes its turn.
+    _turn: Turn,
+}
+
+/// Who may write: redb would block for ever where one thread begins twice.
+#[derive(Default)]
+pub struct Turns {
+    taken: Mutex<bool>,
+    given_back: Condvar,
+    live: Mutex<Weak<Live>>,
+}
+
+/// The right to be the one write transaction; given back when dropped.
+pub struct Turn(Arc<Turns>);
+
+impl Turns {
+    pub fn take(self: &Arc<Self>, wait: Duration) -> Outcome<Turn> {
+        let (mut taken, timeout) = self
+            .given_back
+            .wait_timeout_while(lock(&self.taken), wait, |taken| *taken)
+            .unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() {
+            return Err(Failure::new(
+                Kind::Busy,
+                format!("another write transaction was open for {} s", wait.as_secs_f32()),
+            ));
+        }
+        *taken = true;
+        Ok(Turn(Arc::clone(self)))
+    }
+
+    /// Ends the transaction that Python holds open, if it does.
+    pub fn abort_live(&self) -> Outcome<()> {
+        match lock(&self.live).upgrade() {
+            Some(live) => abort(&live),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *lock(&self.0.taken) = false;
+        self.0.given_back.notify_one();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn abort(live: &Live) -> Outcome<()> {
+    match lock(live).take() {
+        Some(open) => Ok(open.transaction.abort()?),
+        None => Ok(()),
+    }
+}
+
+/// Refused before the work of a commit, so that the transaction can still be committed durably.
+pub fn set_durable(transaction: &mut redb::WriteTransaction, durable: bool) -> Outcome<()> {
+    let durability = if durable {
+        Durability::Immediate
+    } else {
+        Durability::None
+    };
+    Ok(transaction.set_durability(durability)?)
+}
+
+#[pyclass(frozen, module = "consumers._redb")]
+pub struct WriteTransaction {
+    live: Arc<Live>,
+}
+
+impl WriteTransaction {
+    pub fn new(transaction: redb::WriteTransaction, turn: Turn) -> Self {
+        let turns = Arc::clone(&turn.0);
+        let live = Arc::new(Mutex::new(Some(Open {
+            transaction,
+            _turn: turn,
+        })));
+        *lock(&turns.live) = Arc::downgrade(&live);
+        Self { live }
+    }
+
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&redb::WriteTransaction) -> Outcome<T> + Send,
+    ) -> PyResult<T> {
+        detached(py, || {
+            let live = lock(&self.live);
+            let open = live.as_ref().ok_or_else(over)?;
+            work(&open.transaction)
+        })
+    }
+}
+
+fn over() -> Failure {
+    Failure::closed("write transaction")
+}
+
+#[pymethods]
+impl WriteTransaction {
+    fn put(&self, py: Python<'_>, ops: &Bound<'_, PyDict>) -> PyResult<()> {
+        let held = hold_tables(ops)?;
+        let mut tables = lend_tables(&held);
+        self.with(py, |transaction| write::put(transaction, &mut tables))
+    }
+
+    fn append(&self, py: Python<'_>, table: String, rows: &Bound<'_, PyAny>) -> PyResult<()> {
+        let held = HeldTable::new(table, rows)?;
+        let mut tables = [held.lend()];
+        self.with(py, |transaction| write::put(transaction, &mut tables))
+    }
+
+    fn truncate(&self, py: Python<'_>, table: &str) -> PyResult<()> {
+        self.with(py, |transaction| write::truncate(transaction, table))
+    }
+
+    fn drop_table(&self, py: Python<'_>, table: &str) -> PyResult<bool> {
+        self.with(py, |transaction| write::drop_table(transaction, table))
+    }
+
+    fn set_meta(&self, py: Python<'_>, meta: &Bound<'_, PyDict>) -> PyResult<()> {
+        let held = hold_meta(meta)?;
+        let entries = lend_meta(&held);
+        self.with(py, |transaction| write::set_meta(transaction, &entries))
+    }
+
+    #[pyo3(signature = (durable=true))]
+    fn commit(&self, py: Python<'_>, durable: bool) -> PyResult<()> {
+        detached(py, || {
+            let mut live = lock(&self.live);
+            set_durable(&mut live.as_mut().ok_or_else(over)?.transaction, durable)?;
+            let open = live.take().ok_or_else(over)?;
+            Ok(open.transaction.commit()?)
+        })
+    }
+
+    fn abort(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || abort(&self.live))
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _trace: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.abort(py)
+    }
+}
