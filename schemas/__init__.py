@@ -11,6 +11,7 @@ from schemas.codec import (
     decode_values,
     encode_definition,
     encode_event,
+    encode_event_json,
     encode_row,
     encode_values,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "encode_chunk",
     "encode_definition",
     "encode_event",
+    "encode_event_json",
     "encode_key",
     "encode_manifest",
     "encode_row",

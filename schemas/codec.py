@@ -1,40 +1,53 @@
-"""Events, rows and keys' values as msgpack bytes, and back.
-
-Value classes are msgpack's own; TEXT that is not UTF-8 is extension type 1 with the stored bytes. Every
-SQLite value comes back exactly as it was.
-"""
+"""Events and table definitions as bytes, and back; rows and keys are in `schemas.rows`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from schemas.definition import TableDefinition
-from schemas.errors import BadEventError, UnsupportedVersionError
 from schemas.event import EVENT_VERSION, OPS, ChangeEvent
-from schemas.values import INTEGER_MAX, InvalidText, Value, text_from_bytes
+from schemas.json_event import decode_event_json, encode_event_json, is_json
+from schemas.rows import (
+    GARBAGE,
+    INVALID_TEXT_TYPE,
+    RowEncoder,
+    bad_event,
+    decode_row,
+    decode_values,
+    decode_with,
+    encode_row,
+    encode_values,
+    newer_version,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from schemas.errors import BadEventError, UnsupportedVersionError
 
-INVALID_TEXT_TYPE: Final = 1
-"""The msgpack extension type of TEXT that is not UTF-8."""
-
-# What msgspec raises on bytes of any origin: DecodeError and UnicodeDecodeError are ValueErrors, deep nesting
-# is a RecursionError, nested maps as keys a TypeError.
-_GARBAGE = (ValueError, RecursionError, TypeError, OverflowError)
-
-_T = TypeVar("_T")
+__all__ = [
+    "INVALID_TEXT_TYPE",
+    "RowEncoder",
+    "decode_definition",
+    "decode_event",
+    "decode_row",
+    "decode_values",
+    "decode_with",
+    "encode_definition",
+    "encode_event",
+    "encode_event_json",
+    "encode_row",
+    "encode_values",
+]
 
 
 def encode_event(event: ChangeEvent) -> bytes:
-    """Encode an event as the value of a Kafka record."""
+    """Encode an event as the value of a Kafka record, in msgpack (`encode_event_json`: in JSON)."""
     return _encode(event)
 
 
 def decode_event(data: bytes) -> ChangeEvent:
-    """Decode the value of a Kafka record; its key and row stay encoded.
+    """Decode the value of a Kafka record, msgpack or JSON; its key and row stay encoded.
 
     Raises:
         UnsupportedVersionError: a newer major version wrote it.
@@ -42,83 +55,14 @@ def decode_event(data: bytes) -> ChangeEvent:
     """
     try:
         event = _decode_event(data)
-    except _GARBAGE as error:
-        raise _refusal(data, error) from None
+    except GARBAGE as error:
+        # No msgpack event starts as a JSON object does, so only the rarer encoding pays for the question.
+        if is_json(data):
+            return decode_event_json(data)
+        raise _refusal(data, type(error).__name__) from None
     if event.version != EVENT_VERSION or event.op not in OPS:
-        raise _refusal(data, None)
+        raise _refusal(data, "unknown version or op")
     return event
-
-
-class RowEncoder:
-    """Encodes rows of one table: tuples in the order of ``columns`` become maps of column to value.
-
-    Make one for each table and keep it: making it costs as much as encoding a hundred rows.
-    """
-
-    __slots__ = ("_columns", "_make")
-
-    def __init__(self, columns: Sequence[str]) -> None:
-        self._columns = tuple(columns)
-        self._make = _row_struct(self._columns) or self._dictionary
-
-    def encode(self, row: Sequence[Value]) -> bytes:
-        """Encode one row.
-
-        Raises:
-            ValueError: it has not as many values as there are columns.
-        """
-        try:
-            image = self._make(*row)
-        except TypeError:
-            raise ValueError(f"a row of {len(row)} values for {len(self._columns)} columns") from None
-        return _encode(image)
-
-    def _dictionary(self, *row: Value) -> dict[str, Value]:
-        return dict(zip(self._columns, row, strict=True))
-
-
-def encode_row(columns: Sequence[str], row: Sequence[Value]) -> bytes:
-    """Encode a single row; a `RowEncoder` is faster for many, and writes the same bytes.
-
-    Raises:
-        ValueError: it has not as many values as there are columns.
-    """
-    return _encode(dict(zip(columns, row, strict=True)))
-
-
-def decode_row(data: bytes | msgspec.Raw) -> dict[str, Value]:
-    """Decode a row.
-
-    Raises:
-        BadEventError: the bytes are no row.
-    """
-    try:
-        row = _decode_row(data)
-    except _GARBAGE as error:
-        raise _bad_event(f"a row that cannot be read ({type(error).__name__})") from None
-    if not _CLASSES.issuperset(map(type, row.values())):
-        raise _bad_event("a row with something else than SQLite values")
-    return row
-
-
-def encode_values(values: Sequence[Value]) -> bytes:
-    """Encode a key's values as an array."""
-    return _encode(values)
-
-
-def decode_values(data: bytes | msgspec.Raw) -> tuple[Value, ...]:
-    """Decode a key's values.
-
-    Raises:
-        BadEventError: the bytes are no array of values.
-    """
-    try:
-        values = _decode_values(data)
-    except _GARBAGE as error:
-        raise _bad_event(f"a key that cannot be read ({type(error).__name__})") from None
-    if not all(map(_is_value, values)):
-        raise _bad_event("a key with something else than SQLite values")
-    return values
 
 
 def encode_definition(definition: TableDefinition) -> bytes:
@@ -135,75 +79,22 @@ def decode_definition(data: bytes | msgspec.Raw) -> TableDefinition:
     return decode_with(_definition_decoder, data, "table definition")
 
 
-def decode_with(decoder: msgspec.msgpack.Decoder[_T], data: bytes | msgspec.Raw, what: str) -> _T:
-    """Decode bytes of any origin.
-
-    Raises:
-        BadEventError: they are not what the decoder expects.
-    """
-    try:
-        return decoder.decode(data)
-    except _GARBAGE as error:
-        raise _bad_event(f"a {what} that cannot be read ({type(error).__name__})") from None
-
-
-def _row_struct(columns: tuple[str, ...]) -> Callable[..., object] | None:
-    """Make a Struct whose encoded form is a row's; None where a name does not allow it.
-
-    A Struct is encoded three times as fast as a dict, since its names were encoded when it was made. msgspec
-    refuses names with quotes, backslashes or control characters (they would need escaping in JSON).
-    """
-    names = {f"f{index}": column for index, column in enumerate(columns)}
-    fields = [(name, object) for name in names]
-    try:
-        return msgspec.defstruct("Row", fields, rename=names, frozen=True, gc=False)
-    except ValueError:
-        return None
-
-
-def _to_extension(value: Any) -> msgspec.msgpack.Ext:
-    if type(value) is InvalidText:
-        return msgspec.msgpack.Ext(INVALID_TEXT_TYPE, value.data)
-    raise TypeError(f"a {type(value).__name__} is no SQLite value")
-
-
-def _from_extension(code: int, data: memoryview) -> str | InvalidText:
-    if code == INVALID_TEXT_TYPE:
-        return text_from_bytes(bytes(data))
-    raise ValueError("an unknown extension type")
-
-
-_CLASSES = frozenset((int, float, str, bytes, InvalidText, type(None)))
-
-_encode = msgspec.msgpack.Encoder(enc_hook=_to_extension).encode
-_decode_event = msgspec.msgpack.Decoder(ChangeEvent).decode
-_decode_row = msgspec.msgpack.Decoder(dict[str, Any], ext_hook=_from_extension).decode
-_decode_values = msgspec.msgpack.Decoder(tuple[Any, ...], ext_hook=_from_extension).decode
-_definition_decoder = msgspec.msgpack.Decoder(TableDefinition)
-
-
-def _is_value(value: object) -> bool:
-    return value <= INTEGER_MAX if type(value) is int else type(value) in _CLASSES
-
-
-def _refusal(data: bytes, error: Exception | None) -> BadEventError | UnsupportedVersionError:
+def _refusal(data: bytes, reason: str) -> BadEventError | UnsupportedVersionError:
     """Say why the bytes are no event that this version reads."""
     try:
-        fields = msgspec.msgpack.decode(data, type=list[msgspec.Raw])
-        version = msgspec.msgpack.decode(fields[0], type=int)
-    except (*_GARBAGE, IndexError):
-        version = None
-    if version is not None and version > EVENT_VERSION:
-        return UnsupportedVersionError(
-            f"an event of version {version}; this program reads version {EVENT_VERSION}",
-            "upgrade this program: readers before writers",
-        )
-    return _bad_event(
-        f"a record that is no event ({type(error).__name__ if error else 'unknown version or op'})"
-    )
+        version = _decode_version(data).version
+    except GARBAGE:
+        version = 0
+    if version > EVENT_VERSION:
+        return newer_version("an event", version, EVENT_VERSION)
+    return bad_event(f"a record that is no event ({reason})")
 
 
-def _bad_event(what: str) -> BadEventError:
-    return BadEventError(
-        f"found {what}", "check that nothing else writes to this topic; rebuild the cache if it is stored"
-    )
+class _Version(msgspec.Struct, array_like=True):
+    version: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_event = msgspec.msgpack.Decoder(ChangeEvent).decode
+_decode_version = msgspec.msgpack.Decoder(_Version).decode
+_definition_decoder = msgspec.msgpack.Decoder(TableDefinition)

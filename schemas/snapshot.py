@@ -10,10 +10,9 @@ from typing import Final
 
 import msgspec
 
-from schemas.codec import decode_with
 from schemas.definition import TableDefinition  # noqa: TC001 -- msgspec reads the annotations at run time
-from schemas.errors import BadEventError, UnsupportedVersionError
 from schemas.event import Head  # noqa: TC001 -- msgspec reads the annotations at run time
+from schemas.rows import bad_event, decode_with, newer_version
 
 SNAPSHOT_VERSION: Final = 1
 """The major version of chunks and manifests."""
@@ -101,9 +100,7 @@ def decode_chunk(data: bytes) -> Chunk:
     record = decode_snapshot_record(data)
     if isinstance(record, Chunk):
         return record
-    raise BadEventError(
-        "found a manifest where a snapshot chunk was expected", "take a new snapshot: cdc snapshot"
-    )
+    raise bad_event("a manifest where a snapshot chunk was expected")
 
 
 def decode_manifest(data: bytes) -> Manifest:
@@ -116,9 +113,7 @@ def decode_manifest(data: bytes) -> Manifest:
     record = decode_snapshot_record(data)
     if isinstance(record, Manifest):
         return record
-    raise BadEventError(
-        "found a snapshot chunk where a manifest was expected", "take a new snapshot: cdc snapshot"
-    )
+    raise bad_event("a snapshot chunk where a manifest was expected")
 
 
 def decode_snapshot_record(data: bytes) -> Chunk | Manifest:
@@ -134,14 +129,9 @@ def decode_snapshot_record(data: bytes) -> Chunk | Manifest:
     else:
         found = decode_with(_versions_in_arrays, data, "snapshot chunk").version
     if found > SNAPSHOT_VERSION:
-        raise UnsupportedVersionError(
-            f"a snapshot of version {found}; this program reads version {SNAPSHOT_VERSION}",
-            "upgrade this program: readers before writers",
-        )
+        raise newer_version("a snapshot", found, SNAPSHOT_VERSION)
     if found != SNAPSHOT_VERSION:
-        raise BadEventError(
-            "found a snapshot record of no known version", "take a new snapshot: cdc snapshot"
-        )
+        raise bad_event("a snapshot record of no known version")
     if is_map:
         return decode_with(_manifests, data, "snapshot manifest")
     return decode_with(_chunks, data, "snapshot chunk")
