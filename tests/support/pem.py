@@ -1,0 +1,41 @@
+"""Throw-away keys and certificates for TLS tests, made by the openssl command."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Pem:
+    """One self-signed identity, which is also the authority to trust for it."""
+
+    certificate: Path
+    key: Path
+    both: Path
+    """Key and certificate in one file, as Kafka's PEM key stores have them."""
+
+
+def self_signed(folder: Path, name: str) -> Pem:
+    """Make an identity for 127.0.0.1 and localhost, valid for two days."""
+    pem = Pem(folder / f"{name}-cert.pem", folder / f"{name}-key.pem", folder / f"{name}.pem")
+    command = f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={name}"
+    names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
+    _openssl(*command.split(), "-addext", names, "-keyout", str(pem.key), "-out", str(pem.certificate))
+    pem.both.write_text(pem.key.read_text() + pem.certificate.read_text())
+    return pem
+
+
+def locked(pem: Pem, password: str) -> Path:
+    """The identity's key once more, encrypted with a password."""
+    path = pem.key.with_name(f"locked-{pem.key.name}")
+    _openssl("pkcs8", "-topk8", "-in", str(pem.key), "-out", str(path), "-passout", f"pass:{password}")
+    return path
+
+
+def _openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, stdin=subprocess.DEVNULL)
