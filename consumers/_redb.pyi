@@ -4,7 +4,9 @@ Values of user tables are stored with the change id that wrote them and a CRC-32
 Every call releases the GIL while it works, and may come from any thread.
 """
 
+# ruff: noqa: PYI021 - the module is compiled: this is where its documentation can be read
 from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias, final
 
@@ -93,7 +95,7 @@ class Database:
         """
 
     @property
-    def path(self) -> PathLike[str]: ...
+    def path(self) -> Path: ...
     @property
     def shared(self) -> bool: ...
     @property
@@ -151,7 +153,11 @@ class WriteTransaction:
 
     def set_meta(self, meta: Meta) -> None: ...
     def commit(self, durable: bool = True) -> None:
-        """Ends the transaction. A failed one may or may not have reached the file: open it again to see."""
+        """Ends the transaction; refused (RedbError) after a call of it failed half-way.
+
+        A commit that fails with IoError or StorageFullError may or may not have reached the file: open it
+        again to see.
+        """
 
     def abort(self) -> None:
         """Forgets every change; safe to repeat, and after a commit."""

@@ -15,21 +15,24 @@ pub enum Held<'py> {
     Copy(Vec<u8>),
 }
 
-impl<'py> Held<'py> {
-    pub fn new(value: &Bound<'py, PyAny>) -> PyResult<Self> {
+impl<'py> FromPyObject<'_, 'py> for Held<'py> {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         if let Ok(bytes) = value.cast::<PyBytes>() {
-            return Ok(Self::Bytes(bytes.clone()));
+            return Ok(Self::Bytes(bytes.to_owned()));
         }
-        Ok(Self::Copy(PyBuffer::<u8>::get(value)?.to_vec(value.py())?))
-    }
-
-    fn optional(value: &Bound<'py, PyAny>) -> PyResult<Option<Self>> {
-        if value.is_none() {
-            return Ok(None);
+        match PyBuffer::<u8>::get(&value) {
+            Ok(buffer) => Ok(Self::Copy(buffer.to_vec(value.py())?)),
+            Err(_) => Err(PyTypeError::new_err(format!(
+                "must be bytes, not {}",
+                value.get_type().name()?
+            ))),
         }
-        Self::new(value).map(Some)
     }
+}
 
+impl Held<'_> {
     pub fn lend(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes.as_bytes(),
@@ -46,15 +49,8 @@ struct HeldOp<'py> {
 
 impl<'py> HeldOp<'py> {
     fn new(item: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let item = item.cast::<PyTuple>()?;
-        if item.len() != 3 {
-            return Err(PyTypeError::new_err(format!("a tuple of {}", item.len())));
-        }
-        Ok(Self {
-            key: Held::new(&item.get_item(0)?)?,
-            row: Held::optional(&item.get_item(1)?)?,
-            change_id: item.get_item(2)?.extract()?,
-        })
+        let (key, row, change_id) = item.cast::<PyTuple>()?.extract()?;
+        Ok(Self { key, row, change_id })
     }
 }
 
@@ -117,7 +113,7 @@ pub type HeldMeta<'py> = (String, Option<Held<'py>>);
 
 pub fn hold_meta<'py>(meta: &Bound<'py, PyDict>) -> PyResult<Vec<HeldMeta<'py>>> {
     meta.iter()
-        .map(|(name, value)| Ok((name_of(&name, "meta")?, Held::optional(&value)?)))
+        .map(|(name, value)| Ok((name_of(&name, "meta")?, value.extract()?)))
         .collect()
 }
 

@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyDict};
 use redb::backends::FileBackend;
 use redb::{Builder, ConcurrencyMode, ReadableDatabase};
 
-use crate::convert::{hold_meta, hold_tables, lend_meta, lend_tables};
+use crate::convert::{Held, hold_meta, hold_tables, lend_meta, lend_tables};
 use crate::errors::{Failure, Outcome, detached};
 use crate::read::View;
 use crate::snapshot::Snapshot;
@@ -44,10 +44,11 @@ impl Handle {
     }
 
     fn close(self) -> Outcome<()> {
-        Ok(match self {
+        match self {
             Self::Writer(database) => database.close()?,
             Self::Reader(database) => database.close()?,
-        })
+        }
+        Ok(())
     }
 }
 
@@ -201,7 +202,7 @@ impl Database {
         &self,
         py: Python<'py>,
         table: &str,
-        key: &Bound<'py, PyAny>,
+        key: Held<'py>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         self.newest(py)?.get(py, table, key)
     }
@@ -210,7 +211,7 @@ impl Database {
         &self,
         py: Python<'py>,
         table: &str,
-        keys: Vec<Bound<'py, PyAny>>,
+        keys: Vec<Held<'py>>,
     ) -> PyResult<Vec<Option<Bound<'py, PyBytes>>>> {
         self.newest(py)?.get_many(py, table, keys)
     }

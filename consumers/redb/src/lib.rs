@@ -12,6 +12,7 @@
 //! | errors.rs   | every failure as an exception; panics caught            |
 
 #![deny(unsafe_code)]
+#![allow(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
 mod convert;
 mod database;

@@ -47,6 +47,8 @@ impl Row {
     }
 }
 
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// Which part of a table one scan returns.
 pub struct Page<'a> {
     pub after: Option<&'a [u8]>,
@@ -57,7 +59,7 @@ pub struct Page<'a> {
 
 impl<'a> Page<'a> {
     /// The keys' bounds; none where `after` lies behind all that begin with the prefix.
-    fn bounds(&self, end: Option<&'a [u8]>) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+    fn bounds(&self, end: Option<&'a [u8]>) -> Option<Bounds<'a>> {
         let lower = match self.after {
             Some(after) if after >= self.prefix => Bound::Excluded(after),
             _ => Bound::Included(self.prefix),

@@ -32,15 +32,21 @@ impl Snapshot {
     }
 }
 
+fn positive(name: &str, value: i64) -> PyResult<usize> {
+    match usize::try_from(value) {
+        Ok(0) | Err(_) => Err(PyValueError::new_err(format!("{name} must be at least 1"))),
+        Ok(value) => Ok(value),
+    }
+}
+
 #[pymethods]
 impl Snapshot {
     pub fn get<'py>(
         &self,
         py: Python<'py>,
         table: &str,
-        key: &Bound<'py, PyAny>,
+        key: Held<'py>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let key = Held::new(key)?;
         let key = key.lend();
         let row = self.with(py, |view| view.get(table, key))?;
         Ok(row.map(|row| row_to_bytes(py, &row)))
@@ -50,9 +56,8 @@ impl Snapshot {
         &self,
         py: Python<'py>,
         table: &str,
-        key: &Bound<'py, PyAny>,
+        key: Held<'py>,
     ) -> PyResult<Option<(Bound<'py, PyBytes>, u64)>> {
-        let key = Held::new(key)?;
         let key = key.lend();
         let row = self.with(py, |view| view.get(table, key))?;
         Ok(row.map(|row| (row_to_bytes(py, &row), row.change_id)))
@@ -62,10 +67,9 @@ impl Snapshot {
         &self,
         py: Python<'py>,
         table: &str,
-        keys: Vec<Bound<'py, PyAny>>,
+        keys: Vec<Held<'py>>,
     ) -> PyResult<Vec<Option<Bound<'py, PyBytes>>>> {
-        let held = keys.iter().map(Held::new).collect::<PyResult<Vec<_>>>()?;
-        let keys: Vec<&[u8]> = held.iter().map(Held::lend).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(Held::lend).collect();
         let rows = self.with(py, |view| view.get_many(table, &keys))?;
         Ok(rows
             .iter()
@@ -78,21 +82,16 @@ impl Snapshot {
         &self,
         py: Python<'py>,
         table: &str,
-        after: Option<Bound<'py, PyAny>>,
-        limit: usize,
-        prefix: Option<Bound<'py, PyAny>>,
-        bytes_max: Option<usize>,
+        after: Option<Held<'py>>,
+        limit: i64,
+        prefix: Option<Held<'py>>,
+        bytes_max: Option<i64>,
     ) -> PyResult<Scanned<'py>> {
-        if limit == 0 {
-            return Err(PyValueError::new_err("limit must be at least 1"));
-        }
-        let after = after.as_ref().map(Held::new).transpose()?;
-        let prefix = prefix.as_ref().map(Held::new).transpose()?;
         let page = Page {
             after: after.as_ref().map(Held::lend),
             prefix: prefix.as_ref().map_or(&[], Held::lend),
-            rows_max: limit,
-            bytes_max: bytes_max.unwrap_or(usize::MAX),
+            rows_max: positive("limit", limit)?,
+            bytes_max: bytes_max.map_or(Ok(usize::MAX), |bytes| positive("bytes_max", bytes))?,
         };
         let rows = self.with(py, |view| view.scan(table, &page))?;
         Ok(rows

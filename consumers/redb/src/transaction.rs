@@ -1,5 +1,6 @@
 //! A write transaction that Python holds open, and the turn that lets one at a time be open.
 
+use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ type Live = Mutex<Option<Open>>;
 
 struct Open {
     transaction: redb::WriteTransaction,
+    // A call failed half-way: what it wrote must not be committed without the rest.
+    failed: bool,
     // After the transaction, so that it is over when the next one takes its turn.
     _turn: Turn,
 }
@@ -93,6 +96,7 @@ impl WriteTransaction {
         let turns = Arc::clone(&turn.0);
         let live = Arc::new(Mutex::new(Some(Open {
             transaction,
+            failed: false,
             _turn: turn,
         })));
         *lock(&turns.live) = Arc::downgrade(&live);
@@ -105,9 +109,12 @@ impl WriteTransaction {
         work: impl FnOnce(&redb::WriteTransaction) -> Outcome<T> + Send,
     ) -> PyResult<T> {
         detached(py, || {
-            let live = lock(&self.live);
-            let open = live.as_ref().ok_or_else(over)?;
-            work(&open.transaction)
+            let mut live = lock(&self.live);
+            let open = live.as_mut().ok_or_else(over)?;
+            let failed_before = mem::replace(&mut open.failed, true);
+            let done = work(&open.transaction)?;
+            open.failed = failed_before;
+            Ok(done)
         })
     }
 }
@@ -148,7 +155,14 @@ impl WriteTransaction {
     fn commit(&self, py: Python<'_>, durable: bool) -> PyResult<()> {
         detached(py, || {
             let mut live = lock(&self.live);
-            set_durable(&mut live.as_mut().ok_or_else(over)?.transaction, durable)?;
+            let open = live.as_mut().ok_or_else(over)?;
+            if open.failed {
+                return Err(Failure::new(
+                    Kind::Other,
+                    "a write of this transaction failed: abort it",
+                ));
+            }
+            set_durable(&mut open.transaction, durable)?;
             let open = live.take().ok_or_else(over)?;
             Ok(open.transaction.commit()?)
         })
