@@ -6,6 +6,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.support.parts import need_command
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -38,4 +40,6 @@ def locked(pem: Pem, password: str) -> Path:
 
 
 def _openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        [need_command("openssl"), *arguments], check=True, capture_output=True, stdin=subprocess.DEVNULL
+    )
