@@ -14,10 +14,8 @@ from typing import Any
 from msgspec import Struct
 
 from schemas.errors import UsageError
-from schemas.kafka_security import SASL_NAMES, SECRET_NAMES, TLS_NAMES, Tls, read_sasl, read_tls, ssl_context
+from schemas.kafka_security import SASL_NAMES, TLS_NAMES, Tls, read_sasl, read_tls, ssl_context
 from schemas.kafka_values import Reader, boolean, number, one_of, text
-
-__all__ = ["SECRET_NAMES", "KafkaClients", "kafka_clients"]
 
 _EVERY_CLIENT = ("producer", "consumer", "admin")
 _PRODUCER = ("producer",)
@@ -121,17 +119,15 @@ def kafka_clients(properties: Mapping[str, object]) -> KafkaClients:
 
     Args:
         properties: dotted Java names to values, secrets already resolved. Values may be typed (``5``) or text
-            (``"5"``), as in a Java properties file. A nested table counts as a dotted name: TOML makes one of
-            ``linger.ms = 5`` without quotes.
+            (``"5"``), as in a Java properties file.
 
     Raises:
         UsageError: a name is unknown, a value is not allowed, or two of them contradict each other. Its
             message starts with the key path, ``kafka.NAME``, and holds no value.
 
     """
-    given = _flat(properties)
     arguments: dict[str, dict[str, Any]] = {client: {} for client in _EVERY_CLIENT}
-    for name, value in given.items():
+    for name, value in properties.items():
         if (known := _PROPERTIES.get(name)) is not None:
             read = known.read(name, value)
             for client in known.clients:
@@ -140,21 +136,11 @@ def kafka_clients(properties: Mapping[str, object]) -> KafkaClients:
             _check_agrees(name, value, decided)
         elif name not in _KNOWN:
             raise _unknown(name)
-    values = Reader(given)
+    values = Reader(properties)
     sasl = read_sasl(values)
     for client in _EVERY_CLIENT:
         arguments[client].update(sasl)
     return KafkaClients(arguments, read_tls(values))
-
-
-def _flat(properties: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in properties.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def _check_agrees(name: str, value: object, decided: _Decided) -> None:

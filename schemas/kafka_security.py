@@ -33,9 +33,6 @@ TLS_NAMES = frozenset(
     }
 )
 
-SECRET_NAMES = frozenset({"sasl.password", "sasl.jaas.config", "ssl.key.password"})
-"""Properties whose value is a secret: a configuration gives them as env:NAME or file:PATH only."""
-
 _PROTOCOLS = {name: name for name in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")}
 _PLAIN = "PLAIN"
 _MECHANISMS = {name: name for name in (_PLAIN, "SCRAM-SHA-256", "SCRAM-SHA-512")}
