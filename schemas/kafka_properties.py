@@ -8,8 +8,7 @@ since people who keep their keys in PEM files have those in hand. Values are nev
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -17,13 +16,16 @@ from schemas.errors import UsageError
 from schemas.kafka_security import SASL_NAMES, TLS_NAMES, Tls, read_sasl, read_tls, ssl_context
 from schemas.kafka_values import Reader, boolean, number, one_of, text
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 _EVERY_CLIENT = ("producer", "consumer", "admin")
 _PRODUCER = ("producer",)
 _CONSUMER = ("consumer",)
 
 
 class KafkaClients(Struct, frozen=True):
-    """What a ``[kafka]`` table asks of each client; made by `kafka_clients`.
+    """How each client reaches Kafka, and what a ``[kafka]`` table asks of it; made by `kafka_clients`.
 
     It holds credentials, so its repr shows nothing of them. The three methods read the PEM files of a TLS
     connection; they raise UsageError when a file is missing or is not PEM.
@@ -114,10 +116,11 @@ _KNOWN = tuple(sorted({*_PROPERTIES, *SASL_NAMES, *TLS_NAMES, "security.protocol
 _NEAREST_MAX = 3
 
 
-def kafka_clients(properties: Mapping[str, object]) -> KafkaClients:
+def kafka_clients(bootstrap_servers: str, properties: Mapping[str, object]) -> KafkaClients:
     """Check the properties of a ``[kafka]`` table and sort them by the client they are for.
 
     Args:
+        bootstrap_servers: HOST:PORT, or several of them with commas between.
         properties: dotted Java names to values, secrets already resolved. Values may be typed (``5``) or text
             (``"5"``), as in a Java properties file.
 
@@ -126,7 +129,9 @@ def kafka_clients(properties: Mapping[str, object]) -> KafkaClients:
             message starts with the key path, ``kafka.NAME``, and holds no value.
 
     """
-    arguments: dict[str, dict[str, Any]] = {client: {} for client in _EVERY_CLIENT}
+    arguments: dict[str, dict[str, Any]] = {
+        client: {"bootstrap_servers": bootstrap_servers} for client in _EVERY_CLIENT
+    }
     for name, value in properties.items():
         if (known := _PROPERTIES.get(name)) is not None:
             read = known.read(name, value)

@@ -11,12 +11,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import kafka_properties
 from schemas.errors import ExitCode, UsageError
-from schemas.kafka_properties import kafka_clients
+from schemas.kafka_properties import KafkaClients
 from tests.support.pem import locked, self_signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SERVERS = "one:9092,two:9092"
+PLAINTEXT = {"bootstrap_servers": SERVERS, "security_protocol": "PLAINTEXT"}
 PASSWORD = 'pass"word\\with;marks'
 JAAS = (
     "org.apache.kafka.common.security.{}LoginModule required "
@@ -24,20 +26,24 @@ JAAS = (
 )
 
 
+def clients_of(properties: Mapping[str, object]) -> KafkaClients:
+    return kafka_properties.kafka_clients(SERVERS, properties)
+
+
 def refused(properties: Mapping[str, object]) -> str:
     with pytest.raises(UsageError) as caught:
-        kafka_clients(properties).producer()
+        clients_of(properties).producer()
     assert caught.value.exit_code is ExitCode.USAGE
     return str(caught.value)
 
 
 def test_no_properties_ask_for_a_plaintext_connection():
-    clients = kafka_clients({})
-    assert clients.producer() == clients.consumer() == clients.admin() == {"security_protocol": "PLAINTEXT"}
+    clients = clients_of({})
+    assert clients.producer() == clients.consumer() == clients.admin() == PLAINTEXT
 
 
 def test_each_client_gets_the_properties_that_concern_it():
-    clients = kafka_clients(
+    clients = clients_of(
         {
             "client.id": "node-a",
             "request.timeout.ms": 15_000,
@@ -49,7 +55,7 @@ def test_each_client_gets_the_properties_that_concern_it():
             "check.crcs": "false",
         }
     )
-    shared = {"security_protocol": "PLAINTEXT", "client_id": "node-a", "request_timeout_ms": 15_000}
+    shared = PLAINTEXT | {"client_id": "node-a", "request_timeout_ms": 15_000}
     assert clients.admin() == shared
     assert clients.producer() == shared | {
         "linger_ms": 5,
@@ -71,7 +77,7 @@ def test_every_argument_exists_in_the_client_it_is_for():
 
 
 def test_compression_none_means_no_compression():
-    assert kafka_clients({"compression.type": "none"}).producer()["compression_type"] is None
+    assert clients_of({"compression.type": "none"}).producer()["compression_type"] is None
 
 
 @pytest.mark.parametrize(
@@ -120,7 +126,7 @@ def test_a_value_that_is_not_allowed_is_refused_by_name(name: str, value: object
     [("acks", "all"), ("acks", -1), ("enable.idempotence", True), ("enable.auto.commit", "false")],
 )
 def test_what_the_program_decides_may_be_said_if_it_agrees(name: str, value: object):
-    assert kafka_clients({name: value}) == kafka_clients({})
+    assert clients_of({name: value}) == clients_of({})
 
 
 @pytest.mark.parametrize(
@@ -145,10 +151,11 @@ def test_what_the_program_decides_is_refused_with_the_reason(name: str, value: o
 )
 def test_credentials_are_read_from_a_jaas_entry_or_from_two_names(mechanism: str, module: str):
     base = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": mechanism}
-    from_jaas = kafka_clients(base | {"sasl.jaas.config": JAAS.format(module)})
-    assert from_jaas == kafka_clients(base | {"sasl.username": "alice", "sasl.password": PASSWORD})
+    from_jaas = clients_of(base | {"sasl.jaas.config": JAAS.format(module)})
+    assert from_jaas == clients_of(base | {"sasl.username": "alice", "sasl.password": PASSWORD})
     for arguments in (from_jaas.producer(), from_jaas.consumer(), from_jaas.admin()):
         assert arguments == {
+            "bootstrap_servers": SERVERS,
             "security_protocol": "SASL_PLAINTEXT",
             "sasl_mechanism": mechanism,
             "sasl_plain_username": "alice",
@@ -208,7 +215,7 @@ def test_contradictions_and_gaps_are_refused_by_name_without_showing_secrets(
 
 
 def test_no_repr_shows_a_secret():
-    clients = kafka_clients(
+    clients = clients_of(
         {
             "security.protocol": "SASL_SSL",
             "sasl.mechanism": "PLAIN",
@@ -228,7 +235,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def test_tls_without_an_authority_trusts_the_systems_and_checks_the_host():
-    context = kafka_clients({"security.protocol": "SSL"}).admin()["ssl_context"]
+    context = clients_of({"security.protocol": "SSL"}).admin()["ssl_context"]
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
 
@@ -239,13 +246,13 @@ def test_tls_trusts_only_the_authority_given(files: dict[str, str]):
         {"ssl.ca.location": files["cert"]},
         {"ssl.truststore.certificates": Path(files["cert"]).read_text()},
     ):
-        context = kafka_clients({"security.protocol": "SSL"} | properties).consumer()["ssl_context"]
+        context = clients_of({"security.protocol": "SSL"} | properties).consumer()["ssl_context"]
         assert [dict(*ca["subject"])["commonName"] for ca in context.get_ca_certs()] == ["alice"]
 
 
 def test_the_host_check_can_be_switched_off_as_in_java():
     properties = {"security.protocol": "SSL", "ssl.endpoint.identification.algorithm": ""}
-    assert not kafka_clients(properties).admin()["ssl_context"].check_hostname
+    assert not clients_of(properties).admin()["ssl_context"].check_hostname
 
 
 @pytest.mark.parametrize(
@@ -258,7 +265,7 @@ def test_the_host_check_can_be_switched_off_as_in_java():
 )
 def test_a_client_certificate_is_read_with_its_key(files: dict[str, str], given: dict[str, str]):
     properties = {name: files.get(value, value) for name, value in given.items()}
-    assert kafka_clients({"security.protocol": "SSL"} | properties).producer()["ssl_context"]
+    assert clients_of({"security.protocol": "SSL"} | properties).producer()["ssl_context"]
 
 
 @pytest.mark.parametrize("password", [{}, {"ssl.key.password": "wrong"}])
