@@ -47,8 +47,9 @@ def load(path: Path | None = None, overrides: Overrides = _NONE) -> Config:
     """
     file = _find(path)
     document = {} if file is None else _parse(file)
-    for name, key in (("source", "url"), ("cache", "path"), ("cache", "node")):
-        _override(document, name, key, getattr(overrides, name if key != "node" else key))
+    _override(document, "source", "url", overrides.source)
+    _override(document, "cache", "path", overrides.cache)
+    _override(document, "cache", "node", overrides.node)
     _override(document, "kafka", "bootstrap_servers", overrides.bootstrap_servers)
     _override(document, "kafka", "topic", overrides.topic)
     read = values.section(document, "", _SECTIONS)

@@ -1,0 +1,133 @@
+"""Every command by name, and how one is run.
+
+To add a command, write ``cdc/cli/NAME.py`` and one line in `COMMANDS`::
+
+    def poll(
+        *,
+        once: Annotated[bool, Parameter(env_var="CDC_ONCE", negative="", help="End when sent.")] = False,
+        common: Common = DEFAULTS,
+    ) -> int | None:
+        \"\"\"Publish changes of the source to Kafka.\"\"\"
+        config = common.load()
+        stop = asyncio.Event()  # set by SIGINT and SIGTERM
+        result = run_async(do_the_work(config, stop), stop=stop)
+        print_result(common, result.to_json(), "text for people")
+
+The function returns its exit code, None for 0, or raises a CdcError; its docstring is its help. Every flag
+names its environment variable (``CDC_`` and the flag's name; a test holds this). Logs are set up before the
+function is called. Modules are imported only when their command is asked for.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App, CycloptsError
+
+from cdc.cli.common import DEFAULTS, Common
+from cdc.cli.failures import print_failure, print_usage_failure
+from cdc.cli.output import abandon_output, flush_output
+from cdc.logs import configure_logs
+from schemas.errors import ExitCode
+
+if TYPE_CHECKING:
+    import inspect
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+DISTRIBUTION = "turso-redb-cdc"
+
+COMMANDS = {
+    "init": "cdc.cli.init:init",
+    "get": "cdc.cli.get:get",
+    "scan": "cdc.cli.scan:scan",
+    "dump": "cdc.cli.dump:dump",
+}
+
+
+def make_app() -> App:
+    """Return the whole command line."""
+    app = App(
+        name="cdc",
+        help="Keeps local redb files exactly equal to a Turso (SQLite, libSQL) database.",
+        version=_version,
+        version_flags=["--version"],
+    )
+    for name, function in COMMANDS.items():
+        app.command(function, name=name)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line.
+
+    Args:
+        arguments: what follows ``cdc``.
+
+    Returns:
+        The exit code (`schemas.errors.ExitCode`). Errors have been printed, standard output is flushed.
+    """
+    log_level = DEFAULTS.log_level
+    _end_on_sigterm()
+    try:
+        command, bound = _parse(make_app(), list(arguments))
+        common = next((item for item in bound.arguments.values() if isinstance(item, Common)), DEFAULTS)
+        log_level = common.log_level
+        configure_logs(common.log_format, log_level)
+        code = command(*bound.args, **bound.kwargs)
+        flush_output()
+    except CycloptsError as error:
+        return print_usage_failure(error)
+    except KeyboardInterrupt:
+        return ExitCode.DONE
+    except BrokenPipeError:
+        # Whoever read the output has enough of it: `cdc scan episodes | head`.
+        abandon_output()
+        return ExitCode.DONE
+    except Exception as error:  # noqa: BLE001 -- the one place where every failure becomes a line and a code
+        return print_failure(error, with_traceback=log_level == "debug")
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _parse(app: App, arguments: list[str]) -> tuple[Callable[..., Any], inspect.BoundArguments]:
+    command, bound, _ = app.parse_args(
+        _config_after_command(app, arguments), exit_on_error=False, print_error=False
+    )
+    return command, bound
+
+
+def _config_after_command(app: App, arguments: list[str]) -> list[str]:
+    """Move a ``--config FILE`` that precedes the command behind it, where all flags are read."""
+    if arguments[:1] == ["--config"] and len(arguments) > 1:
+        flag, rest = arguments[:2], arguments[2:]
+    elif arguments and arguments[0].startswith("--config="):
+        flag, rest = arguments[:1], arguments[1:]
+    else:
+        return arguments
+    command_words = len(app.parse_commands(rest)[0])
+    return [*rest[:command_words], *(flag if command_words else []), *rest[command_words:]]
+
+
+def _end_on_sigterm() -> None:
+    # Commands that only read, and the time before an event loop runs: the same end as SIGINT.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _version() -> str:
+    try:
+        return f"cdc {metadata.version(DISTRIBUTION)}"
+    except metadata.PackageNotFoundError:
+        return "cdc (a checkout that is not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

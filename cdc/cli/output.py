@@ -1,0 +1,105 @@
+"""What commands print: results on standard output, for programs or for people.
+
+Nothing that comes from a table reaches a terminal as it is: control characters are escaped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from schemas.values import json_line, value_to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import RenderableType
+
+    from cdc.cli.common import Common
+    from schemas.values import Value
+
+_BUFFER_BYTES = 1 << 16
+# Rich folds what is wider than a terminal; where there is none, lines stay whole.
+_PIPE_WIDTH = 10_000
+
+
+def print_result(common: Common, document: Any, for_people: RenderableType) -> None:
+    """Print a command's one result: the document with ``--json``, else the text or table for people."""
+    if common.json:
+        print_json(document)
+    else:
+        print_text(for_people)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on a line of its own."""
+    print_json_lines((document,))
+
+
+def print_json_lines(documents: Iterable[Any]) -> None:
+    """Print JSON lines as they come; what is buffered goes out at the end, or when it is 64 KiB."""
+    stream = sys.stdout.buffer
+    sys.stdout.flush()
+    buffer = bytearray()
+    for document in documents:
+        buffer += json_line(document)
+        if len(buffer) >= _BUFFER_BYTES:
+            stream.write(buffer)
+            buffer.clear()
+    stream.write(buffer)
+    stream.flush()
+
+
+def print_text(text: RenderableType) -> None:
+    """Print something for people: text as it is, without markup, or one of rich's tables."""
+    console = Console(
+        file=sys.stdout,
+        width=None if sys.stdout.isatty() else _PIPE_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    console.print(Text(text) if isinstance(text, str) else text, soft_wrap=isinstance(text, str))
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a plain table; cells are shown as text, with control characters escaped."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        made.add_column(Text(heading))
+    for row in rows:
+        made.add_row(*(Text(printable(str(cell))) for cell in row))
+    return made
+
+
+def value_text(value: Value) -> str:
+    """Return a value of a cell for people: its JSON form, which tells 1 from "1"."""
+    return printable(msgspec.json.encode(value_to_json(value)).decode())
+
+
+def printable(text: str) -> str:
+    """Return a text on one line, with what a terminal would act on escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )
+
+
+def flush_output() -> None:
+    """Hand everything printed to whoever reads it; errors of that belong to the command."""
+    sys.stdout.flush()
+
+
+def abandon_output() -> None:
+    """Let nothing more be written: the reader is gone, and the interpreter would complain at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

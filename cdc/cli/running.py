@@ -1,0 +1,65 @@
+"""Runs a command's coroutine, and ends it in good order when a signal says so."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import uvloop
+
+from schemas.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+STOP_GRACE_S = 3.0
+"""How long a command may go on by itself after the first signal, before it is cancelled."""
+STOP_LIMIT_S = 4.7
+"""When the process ends whatever it does: every stop is safe, and 5 s are promised (CONTRACT)."""
+
+_Result = TypeVar("_Result")
+
+
+def run_async(work: Coroutine[Any, Any, _Result], *, stop: asyncio.Event | None = None) -> _Result:
+    """Run a coroutine to its end on uvloop.
+
+    SIGINT and SIGTERM set ``stop``, and the coroutine is to finish what it has in hand and return. Without
+    ``stop``, after a second signal, and after `STOP_GRACE_S`, it is cancelled. A process that still lives
+    after `STOP_LIMIT_S` (a thread in a call that does not return) is ended with exit code 0.
+
+    Raises:
+        KeyboardInterrupt: the coroutine was cancelled by a signal; the command ends with 0.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_watch_signals(work, stop))
+
+
+async def _watch_signals(work: Coroutine[Any, Any, _Result], stop: asyncio.Event | None) -> _Result:
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    signals = 0
+
+    def on_signal() -> None:
+        nonlocal signals
+        signals += 1
+        if signals == 1:
+            deadline = threading.Timer(STOP_LIMIT_S, os._exit, (int(ExitCode.DONE),))
+            deadline.daemon = True
+            deadline.start()
+        if stop is None or signals > 1:
+            task.cancel()
+        else:
+            stop.set()
+            loop.call_later(STOP_GRACE_S, task.cancel)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if signals:
+            raise KeyboardInterrupt from None
+        raise
