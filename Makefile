@@ -1,0 +1,73 @@
+# `make` alone says what there is. Everything is installed into .venv and .cache; nothing else is touched.
+# A stamp file marks each finished step, so that a repeated command starts at once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+KAFKA := .cache/kafka
+KAFKA_POM := tests/support/kafka/pom.xml
+CRATE := consumers/redb
+CRATE_FILES := $(wildcard $(CRATE)/Cargo.* $(CRATE)/src/*.rs $(CRATE)/src/*/*.rs)
+CARGO_CHECKS := --manifest-path $(CRATE)/Cargo.toml
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+# Without it pyright looks in the network for a newer one of itself.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint bench install kafka clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: install ## install, then replicate a sample database into a redb file, read it back and verify it
+	$(BIN)/cdc demo
+
+test: $(STAMPS)/test kafka ## install what the tests need, then run them all
+	$(BIN)/pytest $(ARGS)
+
+lint: $(STAMPS)/lint ## check style, types and the Rust crate
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	cargo fmt $(CARGO_CHECKS) --check
+	cargo clippy $(CARGO_CHECKS) --locked --quiet --all-targets -- -D warnings
+
+bench: install ## measure (ARGS=NAME for one benchmark)
+	$(BIN)/cdc bench $(ARGS)
+
+install: $(STAMPS)/install ## install the command into .venv
+
+kafka: $(KAFKA)/stamp ## get the Kafka broker that the tests start
+
+clean: ## remove everything that was installed or built here
+	rm -rf $(VENV) .cache $(CRATE)/target consumers/_redb*.so
+
+$(STAMPS)/venv:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'  # the first that knows dependency groups
+	mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/install: $(STAMPS)/venv pyproject.toml $(CRATE_FILES)
+	@echo 'Installing into $(VENV); the first time builds the Rust extension, which takes a minute or two.'
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(STAMPS)/test: $(STAMPS)/install
+	$(BIN)/python -m pip install --quiet --group test
+	touch $@
+
+$(STAMPS)/lint: $(STAMPS)/install
+	$(BIN)/python -m pip install --quiet --group test --group lint
+	touch $@
+
+$(KAFKA)/stamp: $(KAFKA_POM)
+	rm -rf $(KAFKA)
+	mvn --quiet --batch-mode --no-transfer-progress -f $(KAFKA_POM) \
+		dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/$(KAFKA)
+	touch $@
