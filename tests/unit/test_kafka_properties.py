@@ -11,11 +11,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas import kafka_properties
 from schemas.errors import ExitCode, UsageError
-from schemas.kafka_properties import KafkaClients
 from tests.support.pem import locked, self_signed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from schemas.kafka_properties import KafkaClients
 
 SERVERS = "one:9092,two:9092"
 PLAINTEXT = {"bootstrap_servers": SERVERS, "security_protocol": "PLAINTEXT"}
