@@ -17,7 +17,15 @@ from schemas.codec import (
 )
 from schemas.definition import Column, TableDefinition
 from schemas.event import EVENT_VERSION, NIL, ChangeEvent, Head, Op
-from schemas.keys import BadKeyError, decode_key, encode_key, record_key, split_record_key
+from schemas.keys import (
+    BadKeyError,
+    begins_with,
+    decode_key,
+    encode_key,
+    record_key,
+    split_record_key,
+    text_prefix,
+)
 from schemas.position import Position
 from schemas.snapshot import (
     Announcement,
@@ -60,6 +68,7 @@ __all__ = [
     "RowEncoder",
     "TableDefinition",
     "Value",
+    "begins_with",
     "decode_announcement",
     "decode_chunk",
     "decode_definition",
@@ -84,6 +93,7 @@ __all__ = [
     "row_to_json",
     "split_record_key",
     "text_from_bytes",
+    "text_prefix",
     "value_from_json",
     "value_to_json",
 ]

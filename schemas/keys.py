@@ -14,7 +14,10 @@ tag    class    content
 ====== ======== ==============================================================================
 
 The encoding of a tuple is that of its values one after the other, so the encoding of its first values is a
-prefix of it. TEXT that is not UTF-8 needs no tag of its own: its bytes are no other text's.
+prefix of it. The reverse needs `begins_with`: the encoding of 'a' also starts that of 'a' || NUL, and only
+the FF that follows tells them apart. No tag is FF, so among the keys with a common prefix those come last.
+
+TEXT that is not UTF-8 needs no tag of its own: its bytes are no other text's.
 """
 
 from __future__ import annotations
@@ -42,6 +45,9 @@ _unpack_double = struct.Struct(">d").unpack
 _unpack_bits = struct.Struct(">Q").unpack
 _unpack_bits_from = struct.Struct(">Q").unpack_from
 _NUMBER_BYTES = 9
+_ESCAPED = b"\xff"
+"""What follows a 00 that is part of TEXT or a BLOB."""
+
 _A_WRONG_VALUE = "a value that SQLite cannot hold, of type"
 
 
@@ -93,6 +99,14 @@ def decode_key(data: bytes) -> tuple[Value, ...]:
 def text_prefix(prefix: str) -> bytes:
     """Give the bytes with which every key starts whose first value is TEXT that starts with ``prefix``."""
     return _encode_value(prefix)[:-1]
+
+
+def begins_with(key: bytes, first: bytes) -> bool:
+    """Whether a key's first values are those that ``first`` encodes.
+
+    A scan of the prefix ``first`` may stop where this is False: no key after it begins with those values.
+    """
+    return key.startswith(first) and key[len(first) : len(first) + 1] != _ESCAPED
 
 
 def record_key(table: str, key: bytes) -> bytes:
@@ -161,7 +175,7 @@ def _read_bytes(data: bytes, start: int) -> tuple[bytes, int]:
         at = data.find(b"\x00", at)
         if at < 0:
             raise _bad_key("text or a blob without its end")
-        if data[at + 1 : at + 2] != b"\xff":
+        if data[at + 1 : at + 2] != _ESCAPED:
             return data[start:at].replace(b"\x00\xff", b"\x00"), at + 1
         at += 2
 
