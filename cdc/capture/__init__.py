@@ -1,0 +1,21 @@
+"""Change capture by triggers: the log, the schema it follows, and reading both (DESIGN section 2)."""
+
+from cdc.capture.capture import Capture
+from cdc.capture.encode import Change
+from cdc.capture.errors import CaptureStaleError, LogBrokenError
+from cdc.capture.install import InstallReport
+from cdc.capture.log import LogState
+from cdc.capture.reader import CaptureReader, LogRow
+from cdc.capture.table import Skipped
+
+__all__ = [
+    "Capture",
+    "CaptureReader",
+    "CaptureStaleError",
+    "Change",
+    "InstallReport",
+    "LogBrokenError",
+    "LogRow",
+    "LogState",
+    "Skipped",
+]

@@ -1,0 +1,191 @@
+"""Capture at one source: install it, read it, remove it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from cdc.capture.errors import CaptureStaleError
+from cdc.capture.identifiers import META, TABLES
+from cdc.capture.install import (
+    InstallReport,
+    Plan,
+    Registered,
+    carry_out,
+    check_format,
+    check_own_tables,
+    plan_install,
+    read_registered,
+    remove,
+)
+from cdc.capture.introspect import STAMP_SQL, Schema, read_schema
+from cdc.capture.log import mint_unless_healthy
+from cdc.capture.reader import CaptureReader
+from cdc.capture.select import Selected, select_tables
+from cdc.capture.table import Selection
+from cdc.source import open_client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from typing import Any
+
+    from cdc.source import Client, Transaction
+    from schemas.event import Head
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """The schema as it was last read, in full agreement with the triggers."""
+
+    stamp: tuple[Any, ...]
+    selected: Selected
+    registered: tuple[Registered, ...]
+
+
+class Capture:
+    """Capture of a selection of tables at one source, by triggers and a change log.
+
+    Use it with ``async with``; every method raises what `cdc.source.Client` does.
+
+    Args:
+        url: the source.
+        tables: names of the tables to capture; None for every ordinary one.
+        key_columns: the identity of tables without a primary key, by table.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        tables: Sequence[str] | None = None,
+        key_columns: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self._url = url
+        self._selection = Selection(
+            None if tables is None else tuple(tables),
+            {name: tuple(columns) for name, columns in (key_columns or {}).items()},
+        )
+        self._client: Client | None = None
+        self._known: _Known | None = None
+        # What was asked for is checked strictly once: a table dropped later just leaves.
+        self._checked = False
+
+    async def __aenter__(self) -> Self:
+        self._client = await open_client(self._url)
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    @property
+    def client(self) -> Client:
+        """The open source."""
+        if self._client is None:
+            raise RuntimeError("this Capture is not open: use it with `async with`")
+        return self._client
+
+    async def install(self) -> InstallReport:
+        """Make capture true: the log, what is known of it, triggers; nothing where all is well.
+
+        A table whose triggers are made logs a row of op t in the same transaction, so that every reader of
+        the log reads it anew. A new log begins an epoch.
+
+        Raises:
+            UsageError: a listed table does not exist or has no usable key (when this Capture is new).
+            OperatorError: something of the user's has one of our names.
+        """
+        async with self.client.reading() as transaction:
+            schema, selected, plan = await self._look(transaction)
+        if not plan.is_empty:
+            async with self.client.writing() as transaction:
+                schema, selected, plan = await self._look(transaction)
+                await carry_out(transaction, plan, schema)
+        self._known = None
+        return InstallReport(
+            created=META in plan.create,
+            tables=list(selected.tables),
+            skipped=list(selected.skipped),
+            changed=[table.name for table in plan.make] + [entry.name for entry in plan.leave],
+        )
+
+    async def _look(self, transaction: Transaction) -> tuple[Schema, Selected, Plan]:
+        schema = await read_schema(transaction)
+        selected = self._select(schema)
+        missing = check_own_tables(schema)
+        if META not in missing:
+            await check_format(transaction)
+        registered = [] if TABLES in missing else await read_registered(transaction)
+        return schema, selected, plan_install(schema, selected, registered)
+
+    def _select(self, schema: Schema) -> Selected:
+        selected = select_tables(schema, self._selection, strict=not self._checked)
+        self._checked = True
+        return selected
+
+    async def installed(self) -> bool:
+        """Say whether capture is there (it may be older than the schema).
+
+        Raises:
+            OperatorError: something of the user's has one of our names.
+        """
+        async with self.client.reading() as transaction:
+            return not check_own_tables(await read_schema(transaction))
+
+    async def uninstall(self) -> bool:
+        """Remove all of it, whichever tables it captures; say whether there was any.
+
+        Raises:
+            OperatorError: something of the user's has one of our names.
+        """
+        self._known = None
+        async with self.client.writing() as transaction:
+            return await remove(transaction, await read_schema(transaction))
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[CaptureReader, None]:
+        """Open one read transaction; close it soon in rollback-journal mode, where it holds up writers.
+
+        Raises:
+            CaptureStaleError: capture is not installed, or the schema has outgrown it; `install` helps.
+            UsageError: as `install` does.
+        """
+        async with self.client.reading() as transaction:
+            stamp = (await transaction.execute(STAMP_SQL)).rows[0]
+            if self._known is None or self._known.stamp != stamp:
+                self._known = await self._learn(transaction)
+            known = self._known
+            yield CaptureReader(transaction, known.stamp[0], known.selected, known.registered)
+
+    async def _learn(self, transaction: Transaction) -> _Known:
+        schema = await read_schema(transaction)
+        selected = self._select(schema)
+        if check_own_tables(schema):
+            raise CaptureStaleError("capture is not installed at the source", "run `cdc install`")
+        await check_format(transaction)
+        registered = await read_registered(transaction)
+        plan = plan_install(schema, selected, registered)
+        if not plan.is_empty:
+            names = ", ".join(f'"{one.name}"' for one in (*plan.make, *plan.leave)) or "a renamed table"
+            raise CaptureStaleError(f"the schema has changed under capture: {names}", "run `cdc install`")
+        return _Known(schema.stamp, selected, tuple(registered))
+
+    async def mint_epoch(self, above: int, seen: Head | None) -> bool:
+        """Begin a new epoch, max(the source's, ``above``) + 1, after a second look under the write lock.
+
+        Args:
+            above: the highest epoch that the topic or the cache knows.
+            seen: where the reader stands that found fault with the log; None to mint in any case.
+
+        Returns:
+            Whether one was minted: not when the log does continue ``seen``, or the source's epoch is above
+            ``above`` already.
+        """
+        async with self.client.writing() as transaction:
+            return await mint_unless_healthy(transaction, above, seen)
+
+    async def data_changed(self) -> bool:
+        """Say whether anything may have been committed at the source since the last call; True at first."""
+        return await self.client.data_changed()

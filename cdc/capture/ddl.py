@@ -1,0 +1,106 @@
+"""The SQL that capture puts into the source: the log, what is known of it, and the triggers.
+
+Trigger bodies run inside the application's SQLite, of any version from 3.24 on: nothing newer in them. They
+name only key columns, so that other columns can be added, renamed and dropped under them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from cdc.capture.identifiers import LOG, META, TABLES, quoted
+
+if TYPE_CHECKING:
+    from cdc.capture.table import KeyColumn, Table
+
+FORMAT: Final = 1
+"""The version of all this; a source with a higher one belongs to a newer program."""
+
+LOG_COLUMNS: Final = ("change_id", "tbl", "op", "ts", "nonce")
+META_COLUMNS: Final = ("epoch", "epoch_nonce", "database_id", "pruned_to", "format")
+TABLES_COLUMNS: Final = ("id", "name", "fingerprint")
+
+NO_TABLE_ID: Final = 0
+"""The table id of log rows that speak of no table."""
+
+OP_EPOCH: Final = "e"
+"""The op of the log row that begins an epoch; the others are those of `schemas.event.Op`."""
+
+# No constraint beside the key: under INSERT OR IGNORE of the application's, a violated one would silently
+# drop the log row. Key columns have no declared type, so that they keep each value as it is.
+CREATE_LOG: Final = (
+    f"CREATE TABLE {LOG} (change_id INTEGER PRIMARY KEY AUTOINCREMENT, tbl INTEGER, op TEXT, ts INTEGER, "
+    "nonce INTEGER, k1)"
+)
+CREATE_META: Final = (
+    f"CREATE TABLE {META} (epoch INTEGER, epoch_nonce INTEGER, database_id TEXT, pruned_to INTEGER, "
+    "format INTEGER)"
+)
+CREATE_TABLES: Final = f"CREATE TABLE {TABLES} (id INTEGER PRIMARY KEY, name TEXT, fingerprint TEXT)"
+
+# unixepoch('subsec') is NULL before SQLite 3.42; julianday is in all.
+NOW_MS: Final = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+INSERT_CONTROL_ROW: Final = f"INSERT INTO {LOG} (tbl, op, ts, nonce) VALUES (?, ?, {NOW_MS}, random())"
+
+
+def add_key_column(number: int) -> str:
+    """Widen the log for tables with more key columns than any before."""
+    return f"ALTER TABLE {LOG} ADD COLUMN k{number}"
+
+
+def trigger_names(table_id: int) -> tuple[str, ...]:
+    """Give the names of a table's triggers; by id, so that no table name can spoil them."""
+    return tuple(f"_cdc_{table_id}_{event}" for event in ("insert", "update", "delete"))
+
+
+def triggers_of(table: Table, table_id: int) -> dict[str, str]:
+    """Give a table's triggers: name to CREATE TRIGGER, in the order in which to create them.
+
+    A later issue adds BEFORE triggers for tables with secondary UNIQUE indexes here (REPLACE deletes rows
+    without firing their delete trigger, DESIGN section 2): log the keys of rows in conflict with NEW.
+    """
+    differs = " OR ".join(_differs(column, table) for column in table.key)
+    created_or_updated = f"CASE WHEN {differs} THEN {_CREATE} ELSE {_UPDATE} END"
+    bodies = {
+        "INSERT": _log(table, table_id, _CREATE, "NEW"),
+        "UPDATE": (
+            f"{_log(table, table_id, _DELETE, 'OLD', where=differs)} "
+            f"{_log(table, table_id, created_or_updated, 'NEW')}"
+        ),
+        "DELETE": _log(table, table_id, _DELETE, "OLD"),
+    }
+    return {
+        name: f"CREATE TRIGGER {quoted(name)} AFTER {event} ON {quoted(table.name)} BEGIN {body} END"
+        for name, (event, body) in zip(trigger_names(table_id), bodies.items(), strict=True)
+    }
+
+
+_CREATE: Final = "'c'"
+_UPDATE: Final = "'u'"
+_DELETE: Final = "'d'"
+
+
+def _log(table: Table, table_id: int, op: str, version: str, where: str = "") -> str:
+    into = ", ".join(f"k{number}" for number in range(1, len(table.key) + 1))
+    values = ", ".join(f"{version}.{quoted(column.name)}" for column in table.key)
+    condition = f" WHERE {where}" if where else ""
+    return (
+        f"INSERT INTO {LOG} (tbl, op, ts, nonce, {into}) "
+        f"SELECT {table_id}, {op}, {NOW_MS}, random(), {values}{condition};"
+    )
+
+
+def _differs(column: KeyColumn, table: Table) -> str:
+    """Say in SQL whether OLD and NEW differ in a key column byte for byte.
+
+    SQL takes 1 and 1.0 for equal, and 'A' and 'a' under NOCASE. It takes 0.0 and -0.0 for equal too; the
+    reader of the log looks for both.
+    """
+    old, new = f"OLD.{quoted(column.name)}", f"NEW.{quoted(column.name)}"
+    if table.rowid_alias:
+        return f"{old} <> {new}"
+    differs = f"{old} COLLATE BINARY IS NOT {new}"
+    if column.affinity == "TEXT":
+        return differs
+    return f"{differs} OR typeof({old}) <> typeof({new})"

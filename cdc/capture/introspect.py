@@ -1,0 +1,180 @@
+"""Reads the source's schema: which tables there are, their columns, keys, indexes and triggers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from cdc.capture.identifiers import is_reserved
+from cdc.source import Statement
+from schemas.definition import Column
+
+if TYPE_CHECKING:
+    from cdc.source import Transaction
+
+STAMP_SQL: Final = """
+SELECT v.schema_version, (SELECT count(*) FROM sqlite_master), (SELECT max(rowid) FROM sqlite_master),
+       (SELECT total(length(sql)) FROM sqlite_master)
+FROM pragma_schema_version AS v"""
+"""Changes with the schema. The sums tell a database apart that was put in the place of another and happens to
+have its schema_version."""
+
+_MASTER_SQL: Final = "SELECT rowid, type, name, tbl_name, sql, rootpage FROM sqlite_master ORDER BY rowid"
+_KINDS_SQL: Final = "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main'"
+_MODULES_SQL: Final = "SELECT name FROM pragma_module_list"
+# Virtual tables have no root page; asking for the columns of one whose module is not loaded would fail.
+_COLUMNS_SQL: Final = """
+SELECT m.name, x.name, x.type, x.pk, x.hidden
+FROM sqlite_master AS m JOIN pragma_table_xinfo(m.name) AS x
+WHERE m.type = 'table' AND m.rootpage > 0 ORDER BY m.rowid, x.cid"""
+_INDEXES_SQL: Final = """
+SELECT m.name, i.name, i."unique", i.origin, i.partial, c.name, c.coll
+FROM sqlite_master AS m JOIN pragma_index_list(m.name) AS i JOIN pragma_index_xinfo(i.name) AS c
+WHERE m.type = 'table' AND m.rootpage > 0 AND c.key = 1 ORDER BY m.rowid, i.seq, c.seqno"""
+
+_HIDDEN_COLUMN: Final = 1
+
+
+class MasterRow(msgspec.Struct, frozen=True):
+    """A row of sqlite_master: ``created`` orders them as they were created."""
+
+    created: int
+    kind: str
+    name: str
+    table: str
+    sql: str | None
+    rootpage: int
+
+
+class IndexInfo(msgspec.Struct):
+    """An index of a table; ``columns`` are (name, collation), name None for an expression."""
+
+    name: str
+    unique: bool
+    primary: bool
+    partial: bool
+    columns: list[tuple[str | None, str]]
+
+
+class ColumnInfo(msgspec.Struct, frozen=True):
+    """A column of a table; ``primary`` is its place in the primary key from 1, 0 when it is not in it."""
+
+    name: str
+    affinity: str
+    primary: int
+
+
+class TableInfo(msgspec.Struct):
+    """A table of the user's, as it stands in the schema; ``kind`` is table or shadow."""
+
+    name: str
+    sql: str
+    kind: str
+    without_rowid: bool
+    columns: list[ColumnInfo]
+    indexes: list[IndexInfo]
+    triggers: list[MasterRow]
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """The whole schema at one moment; ``own`` are our tables' column names by table."""
+
+    stamp: tuple[Any, ...]
+    master: list[MasterRow]
+    tables: dict[str, TableInfo]
+    own: dict[str, list[str]]
+
+    @property
+    def version(self) -> int:
+        """The source's schema_version."""
+        return self.stamp[0]
+
+
+async def read_schema(transaction: Transaction) -> Schema:
+    """Read the schema as the transaction sees it."""
+    stamp, master_rows, kinds, modules, columns, indexes = [
+        result.rows
+        for result in await transaction.batch(
+            [
+                Statement(sql)
+                for sql in (STAMP_SQL, _MASTER_SQL, _KINDS_SQL, _MODULES_SQL, _COLUMNS_SQL, _INDEXES_SQL)
+            ]
+        )
+    ]
+    master = [MasterRow(*row) for row in master_rows]
+    kind_of = {name: (kind, bool(wr), bool(strict)) for name, kind, wr, strict in kinds}
+    tables: dict[str, TableInfo] = {}
+    own: dict[str, list[str]] = {}
+    for row in master:
+        if row.kind != "table" or not row.rootpage or not isinstance(row.name, str):
+            continue
+        if is_reserved(row.name):
+            own[row.name] = []
+            continue
+        kind, without_rowid, _ = kind_of[row.name]
+        tables[row.name] = TableInfo(row.name, row.sql or "", kind, without_rowid, [], [], [])
+    _mark_shadows_of_unknown_modules(master, tables, {name for (name,) in modules})
+    for table, name, declared, primary, hidden in columns:
+        if table in own:
+            own[table].append(name)
+        elif table in tables and hidden != _HIDDEN_COLUMN:
+            affinity = affinity_of(declared, strict=kind_of[table][2])
+            tables[table].columns.append(ColumnInfo(name, affinity, primary))
+    _add_indexes(tables, indexes)
+    for row in master:
+        if row.kind == "trigger" and row.table in tables:
+            tables[row.table].triggers.append(row)
+    return Schema(stamp[0], master, tables, own)
+
+
+def affinity_of(declared: str, *, strict: bool) -> str:
+    """Give a column's affinity from its declared type (https://sqlite.org/datatype3.html, section 3.1)."""
+    kind = declared.upper()
+    if strict and kind == "ANY":
+        return "BLOB"
+    if "INT" in kind:
+        return "INTEGER"
+    if "CHAR" in kind or "CLOB" in kind or "TEXT" in kind:
+        return "TEXT"
+    if "BLOB" in kind or not kind:
+        return "BLOB"
+    if "REAL" in kind or "FLOA" in kind or "DOUB" in kind:
+        return "REAL"
+    return "NUMERIC"
+
+
+def columns_of(info: TableInfo) -> tuple[Column, ...]:
+    """Give the columns as readers see them."""
+    return tuple(Column(column.name, column.affinity) for column in info.columns)
+
+
+def _add_indexes(tables: dict[str, TableInfo], rows: list[tuple[Any, ...]]) -> None:
+    for table, name, unique, origin, partial, column, collation in rows:
+        if table not in tables:
+            continue
+        indexes = tables[table].indexes
+        if not indexes or indexes[-1].name != name:
+            indexes.append(IndexInfo(name, bool(unique), origin == "pk", bool(partial), []))
+        indexes[-1].columns.append((column, collation))
+
+
+def _mark_shadows_of_unknown_modules(
+    master: list[MasterRow], tables: dict[str, TableInfo], modules: set[str]
+) -> None:
+    """Recognise shadow tables of virtual tables whose module is not loaded here, by their names.
+
+    SQLite knows shadows only from their module.
+    """
+    for row in master:
+        if row.kind != "table" or row.rootpage or _module_of(row.sql or "") in modules:
+            continue
+        for info in tables.values():
+            if info.name.startswith(row.name + "_") and info.kind == "table":
+                info.kind = "presumed shadow"
+
+
+def _module_of(sql: str) -> str:
+    """Find the module's name in CREATE VIRTUAL TABLE ... USING module(...)."""
+    _, _, after = sql.partition(" USING ")
+    return after.strip().split("(")[0].strip(' "`[]\n').lower()

@@ -1,0 +1,95 @@
+"""Reads and mints what the change log says of itself: epoch, nonces, where it ends."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from cdc.capture.ddl import INSERT_CONTROL_ROW, NO_TABLE_ID, OP_EPOCH
+from cdc.capture.errors import CaptureStaleError
+from cdc.capture.identifiers import LOG, META
+
+if TYPE_CHECKING:
+    from cdc.source import Transaction
+    from schemas.event import Head
+
+
+class LogState(msgspec.Struct, frozen=True):
+    """What the log says of itself in one read transaction.
+
+    ``high`` is its highest change id, ``high_nonce`` that row's; ids up to ``pruned_to`` are gone.
+    ``prev_nonce`` is the nonce of the row asked for, None when there is no such row.
+    """
+
+    epoch: int
+    epoch_nonce: int
+    database_id: str
+    high: int
+    high_nonce: int
+    pruned_to: int
+    prev_nonce: int | None
+
+
+_STATE_SQL: Final = f"""
+SELECT m.epoch, m.epoch_nonce, m.database_id, l.change_id, l.nonce, m.pruned_to,
+       (SELECT nonce FROM {LOG} WHERE change_id = ?)
+FROM {META} AS m JOIN (SELECT change_id, nonce FROM {LOG} ORDER BY change_id DESC LIMIT 1) AS l"""
+
+_COUNT_SQL: Final = f"SELECT count(*) FROM {LOG} WHERE change_id > ? AND change_id <= ?"
+
+
+async def read_state(transaction: Transaction, prev: int | None) -> LogState:
+    """Read the log's state, and the nonce of row ``prev``.
+
+    Raises:
+        CaptureStaleError: the log is empty or its description is gone (`Capture.install` heals both).
+    """
+    rows = (await transaction.execute(_STATE_SQL, (prev,))).rows
+    if not rows:
+        raise CaptureStaleError("the change log is empty", "run `cdc install`")
+    return LogState(*rows[0])
+
+
+async def mint(transaction: Transaction, epoch: int) -> None:
+    """Begin an epoch in a write transaction; its first log row keeps the log from being empty."""
+    await transaction.execute(f"UPDATE {META} SET epoch = ?, epoch_nonce = ?", (epoch, new_nonce()))
+    await transaction.execute(INSERT_CONTROL_ROW, (NO_TABLE_ID, OP_EPOCH))
+
+
+async def mint_unless_healthy(transaction: Transaction, above: int, seen: Head | None) -> bool:
+    """Take the second look, under the write lock, and mint an epoch if it is still needed.
+
+    Args:
+        transaction: a write transaction.
+        above: the highest epoch that any reader knows.
+        seen: where the reader stands that found fault with the log; None to mint in any case.
+
+    Returns:
+        Whether one was minted: not when somebody else has done so meanwhile, or the log continues ``seen``.
+    """
+    state = await read_state(transaction, seen.change_id if seen else None)
+    if state.epoch > above:
+        return False
+    if seen is not None and await _continues(transaction, state, seen):
+        return False
+    await mint(transaction, max(state.epoch, above) + 1)
+    return True
+
+
+async def _continues(transaction: Transaction, state: LogState, seen: Head) -> bool:
+    if (state.epoch, state.epoch_nonce) != (seen.epoch, seen.epoch_nonce):
+        return False
+    if seen.change_id <= state.pruned_to:
+        # The reader is behind the log's beginning: it rebuilds itself, the log is not at fault.
+        return True
+    if state.prev_nonce != seen.nonce:
+        return False
+    count = (await transaction.execute(_COUNT_SQL, (seen.change_id, state.high))).rows[0][0]
+    return count == state.high - seen.change_id
+
+
+def new_nonce() -> int:
+    """Give a random 64-bit integer as SQLite stores them."""
+    return secrets.randbits(64) - 2**63

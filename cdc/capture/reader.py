@@ -1,0 +1,184 @@
+"""Reads the log and the captured tables in one read transaction."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from cdc.capture import queries
+from cdc.capture.encode import Change, encode_reads, encode_touched, truncation
+from cdc.capture.errors import LogBrokenError
+from cdc.capture.identifiers import LOG
+from cdc.capture.log import LogState, read_state
+from schemas.codec import encode_definition, encode_values
+from schemas.errors import UsageError
+from schemas.keys import decode_key, encode_key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from cdc.capture.install import Registered
+    from cdc.capture.select import Selected
+    from cdc.capture.table import Skipped, Table
+    from cdc.source import Row, Transaction
+    from schemas.definition import TableDefinition
+
+
+class LogRow(msgspec.Struct, frozen=True):
+    """A row of the log as it stands: ``table`` is None where it speaks of none, ``key`` is empty then."""
+
+    change_id: int
+    table: str | None
+    op: str
+    ts_ms: int
+    nonce: int
+    key: bytes
+    key_values: bytes
+
+
+_RANGE_SQL: Final = (
+    f"SELECT tbl, count(*), max(CASE WHEN op = 't' THEN change_id END), max(ts) FROM {LOG} "
+    "WHERE change_id > ? AND change_id <= ? GROUP BY tbl"
+)
+# Whatever the range: the touches of a table before it changed need not fit its key of now.
+_REREAD_SQL: Final = (
+    f"SELECT tbl, max(change_id), max(ts) FROM {LOG} WHERE change_id > ? AND op = 't' GROUP BY tbl"
+)
+
+
+class CaptureReader:
+    """The source at one moment. Made by `Capture.reading`, good as long as that lasts."""
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        schema_version: int,
+        selected: Selected,
+        registered: tuple[Registered, ...],
+    ) -> None:
+        self._transaction = transaction
+        self._schema_version = schema_version
+        self._tables = selected.tables
+        self._registered = {entry.id: entry.name for entry in registered}
+        self._skipped = selected.skipped
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The tables that are not captured, with the reason."""
+        return self._skipped
+
+    def tables(self) -> dict[str, TableDefinition]:
+        """Give the captured tables by name, in order of name."""
+        return {name: table.definition(self._schema_version) for name, table in self._tables.items()}
+
+    async def state(self, prev: int | None = None) -> LogState:
+        """Read the log's state, and the nonce of row ``prev``."""
+        return await read_state(self._transaction, prev)
+
+    async def changes(self, prev: int, high: int) -> AsyncGenerator[list[Change], None]:
+        """Give the state, at this moment, of every key touched in (prev, high], by table and key.
+
+        A table with a row of op t after ``prev`` comes as op t and then all its rows as op r. Changes carry
+        the highest change id of their key in the range; rows read anew carry ``high``.
+
+        Raises:
+            LogBrokenError: ids are missing in the range.
+        """
+        transaction = self._transaction
+        ranges = (await transaction.execute(_RANGE_SQL, (prev, high))).rows
+        if sum(row[1] for row in ranges) != high - prev:
+            raise LogBrokenError(f"the change log has holes between {prev} and {high}", "run `cdc rebuild`")
+        anew = {row[0]: (row[1], row[2]) for row in (await transaction.execute(_REREAD_SQL, (prev,))).rows}
+        ids = {row[0] for row in ranges} | set(anew)
+        for name, table_id in sorted((self._registered[i], i) for i in ids if i in self._registered):
+            table = self._tables.get(name)
+            if table_id in anew:
+                change_id, ts_ms = anew[table_id]
+                definition = None
+                if table is not None:
+                    definition = encode_definition(table.definition(self._schema_version))
+                yield [truncation(name, definition, change_id, ts_ms)]
+                if table is not None:
+                    async for page in self._all(table, high):
+                        yield page
+            elif table is not None:
+                sql = queries.select_touched(table)
+                async for page in transaction.pages(sql, (prev, high, table_id), encode_touched(table)):
+                    yield page
+
+    async def rows(self, table: str) -> AsyncGenerator[list[Change], None]:
+        """Give every row of a table as op r in the order of its key; they carry the log's highest id.
+
+        Raises:
+            UsageError: there is no such captured table, or ``key_columns`` do not tell its rows apart.
+        """
+        found = self._table(table)
+        high = (await self.state()).high
+        async for page in self._all(found, high):
+            yield page
+
+    async def row(self, table: str, key: bytes) -> Change | None:
+        """Give one row by its encoded key as op r; None when there is none.
+
+        Raises:
+            UsageError: there is no such captured table, or the key has another number of values.
+        """
+        found = self._table(table)
+        values = decode_key(key)
+        if len(values) != len(found.key):
+            raise UsageError(
+                f'a key of table "{table}" has {len(found.key)} values, not {len(values)}',
+                "give one for each of " + ", ".join(found.key_names),
+            )
+        high = (await self.state()).high
+        rows = (await self._transaction.execute(queries.select_by_key(found, values), values)).rows
+        changes, _ = encode_reads(found, high, _now_ms())(rows)
+        return next((change for change in changes if change[2] == key), None)
+
+    async def pending(self, prev: int) -> AsyncGenerator[list[tuple[str, bytes]], None]:
+        """Give (table, key) of whatever `changes` would give from ``prev`` to the end of the log.
+
+        The key is empty for a whole table that would be read anew.
+        """
+        async for page in self.changes(prev, (await self.state()).high):
+            yield [(change[1], change[2]) for change in page if change[0] != "r"]
+
+    async def log_rows(self, prev: int) -> AsyncGenerator[list[LogRow], None]:
+        """Give the log's rows above ``prev`` as they stand, in order."""
+        widths = {
+            entry: len(self._tables[name].key)
+            for entry, name in self._registered.items()
+            if name in self._tables
+        }
+        names = self._registered
+
+        def encode(rows: list[Row]) -> tuple[list[LogRow], int]:
+            out: list[LogRow] = []
+            for change_id, table_id, op, ts_ms, nonce, *keys in rows:
+                key = tuple(keys[: widths.get(table_id, 0)]) if op in "cud" else ()
+                out.append(
+                    LogRow(
+                        change_id, names.get(table_id), op, ts_ms, nonce, encode_key(key), encode_values(key)
+                    )
+                )
+            return out, 0
+
+        sql = f"SELECT * FROM {LOG} WHERE change_id > ? ORDER BY change_id"
+        async for page in self._transaction.pages(sql, (prev,), encode):
+            yield page
+
+    def _all(self, table: Table, change_id: int) -> Any:
+        return self._transaction.pages(
+            queries.select_all(table), (), encode_reads(table, change_id, _now_ms())
+        )
+
+    def _table(self, name: str) -> Table:
+        if name not in self._tables:
+            raise UsageError(f'table "{name}" is not captured', "see `cdc status` for those that are")
+        return self._tables[name]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

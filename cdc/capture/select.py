@@ -1,0 +1,144 @@
+"""Decides which tables are captured, by which key, and why others are not."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from cdc.capture.ddl import FORMAT
+from cdc.capture.identifiers import folded, is_reserved
+from cdc.capture.introspect import columns_of
+from cdc.capture.table import KeyColumn, Selection, Skipped, Table
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from cdc.capture.introspect import IndexInfo, Schema, TableInfo
+
+_BUILT_IN_COLLATIONS: Final = frozenset(("BINARY", "NOCASE", "RTRIM"))
+
+
+class Selected(msgspec.Struct, frozen=True):
+    """The tables to capture by name, and those left out."""
+
+    tables: dict[str, Table]
+    skipped: tuple[Skipped, ...]
+
+
+class _UnusableError(Exception):
+    """A table has no usable key; the argument is the reason."""
+
+
+def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Selected:
+    """Apply a selection to a schema.
+
+    Args:
+        schema: the source's.
+        selection: what was asked for.
+        strict: refuse what cannot be done (when a command starts); otherwise leave it out (when the schema
+            changed meanwhile).
+
+    Raises:
+        UsageError: a listed table does not exist or has no usable key, or ``key_columns`` are wrong.
+    """
+    names = {folded(name): name for name in schema.tables}
+    keys = {folded(name): columns for name, columns in selection.key_columns.items()}
+    listed = None if selection.tables is None else {folded(name) for name in selection.tables}
+    if strict:
+        for name in (*(selection.tables or ()), *selection.key_columns):
+            _check_exists(name, names)
+    tables: dict[str, Table] = {}
+    skipped: list[Skipped] = []
+    for name in sorted(schema.tables):
+        info = schema.tables[name]
+        asked = listed is not None and folded(name) in listed
+        if (listed is not None and not asked) or (info.kind == "shadow" and not asked):
+            continue
+        try:
+            tables[name] = _table(info, keys.get(folded(name)), asked=asked)
+        except _UnusableError as error:
+            if strict and (asked or folded(name) in keys):
+                raise UsageError(
+                    f'table "{name}" cannot be captured: {error}', "see key_columns, or take it off the list"
+                ) from None
+            skipped.append(Skipped(name, str(error)))
+    return Selected(tables, tuple(skipped))
+
+
+def _check_exists(name: str, names: dict[str, str]) -> None:
+    if is_reserved(name):
+        raise UsageError(f'table "{name}" belongs to the database engine or to cdc', "take it off the list")
+    if folded(name) not in names:
+        raise UsageError(
+            f'the source has no ordinary table "{name}"', "list tables that exist (views are not captured)"
+        )
+
+
+def _table(info: TableInfo, key_columns: tuple[str, ...] | None, *, asked: bool) -> Table:
+    if info.kind == "presumed shadow" and not asked:
+        raise _UnusableError("it looks like a part of a virtual table whose module is not loaded here")
+    primary = sorted((column.primary, column.name) for column in info.columns if column.primary)
+    declared = tuple(name for _, name in primary)
+    if (
+        key_columns is not None
+        and declared
+        and tuple(map(folded, key_columns)) != tuple(map(folded, declared))
+    ):
+        raise _UnusableError("key_columns may not override its primary key")
+    names = declared or _named_columns(info, key_columns)
+    index = _index_over(info, names, primary=bool(declared))
+    collations = dict(index.columns) if index else {}
+    positions = {column.name: position for position, column in enumerate(info.columns)}
+    key: list[KeyColumn] = []
+    for name in names:
+        collation = collations.get(name, "BINARY")
+        if collation.upper() not in _BUILT_IN_COLLATIONS:
+            raise _UnusableError(f'its key is compared by "{collation}", which only the application knows')
+        column = info.columns[positions[name]]
+        key.append(KeyColumn(name, positions[name], column.affinity, collation.upper()))
+    return Table(
+        name=info.name,
+        columns=columns_of(info),
+        key=tuple(key),
+        unique=bool(declared) or (index is not None and index.unique),
+        rowid_alias=bool(declared) and index is None,
+        fingerprint=_fingerprint(info, names),
+    )
+
+
+def _named_columns(info: TableInfo, key_columns: tuple[str, ...] | None) -> tuple[str, ...]:
+    if not key_columns:
+        raise _UnusableError("it has no primary key")
+    names = {folded(column.name): column.name for column in info.columns}
+    missing = [name for name in key_columns if folded(name) not in names]
+    if missing:
+        raise _UnusableError(f'key_columns names "{missing[0]}", which it does not have')
+    return tuple(names[folded(name)] for name in key_columns)
+
+
+def _index_over(info: TableInfo, names: tuple[str, ...], *, primary: bool) -> IndexInfo | None:
+    """Find the index that finds rows by the key: the primary key's own, else a unique one, else any."""
+    if primary:
+        return next((index for index in info.indexes if index.primary), None)
+    wanted = set(names)
+    fitting = [
+        index
+        for index in info.indexes
+        if not index.partial and {column for column, _ in index.columns[: len(wanted)]} == wanted
+    ]
+    unique = [index for index in fitting if index.unique and len(index.columns) == len(wanted)]
+    # An index that starts with the key columns but has more is not unique over them.
+    return next(iter(unique), None) or next((index for index in fitting if not index.unique), None)
+
+
+def _fingerprint(info: TableInfo, key: tuple[str, ...]) -> str:
+    """Digest what the triggers depend on (DESIGN section 2: other triggers and UNIQUE indexes too)."""
+    parts = [
+        FORMAT,
+        info.sql,
+        [[index.name, index.partial, index.columns] for index in info.indexes if index.unique],
+        [trigger.sql for trigger in info.triggers if not is_reserved(trigger.name)],
+        key,
+    ]
+    return hashlib.sha256(msgspec.msgpack.encode(parts)).hexdigest()[:32]

@@ -1,0 +1,63 @@
+"""What capture knows of one table at the source."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.definition import Column, TableDefinition
+
+
+class KeyColumn(msgspec.Struct, frozen=True):
+    """One column of a table's key.
+
+    ``position`` is its place among the columns, ``collation`` that of the index which finds it (BINARY where
+    there is none).
+    """
+
+    name: str
+    position: int
+    affinity: str
+    collation: str
+
+
+class Table(msgspec.Struct, frozen=True):
+    """An ordinary table with a usable key.
+
+    ``key`` is in the key's declared order. ``unique`` is False where nothing keeps two rows from having the
+    same key (``key_columns`` without a constraint). ``rowid_alias``: the key is the rowid, always an integer.
+    ``fingerprint`` changes with everything that the triggers depend on.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[KeyColumn, ...]
+    unique: bool
+    rowid_alias: bool
+    fingerprint: str
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The key columns' names."""
+        return tuple(column.name for column in self.key)
+
+    def definition(self, schema_version: int) -> TableDefinition:
+        """Give what readers are told of it."""
+        return TableDefinition(self.name, self.columns, self.key_names, schema_version)
+
+
+class Skipped(msgspec.Struct, frozen=True, order=True):
+    """A table that is not captured, and why."""
+
+    table: str
+    reason: str
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """Which tables to capture.
+
+    ``tables``: their names, None for every ordinary one. ``key_columns``: the identity of tables without a
+    primary key, by table.
+    """
+
+    tables: tuple[str, ...] | None = None
+    key_columns: dict[str, tuple[str, ...]] = {}

@@ -1,0 +1,6 @@
+"""Drivers that speak to a source database, chosen by its URL; no knowledge of capture."""
+
+from cdc.source.client import Client, ResultSet, Row, Statement, Transaction
+from cdc.source.url import open_client
+
+__all__ = ["Client", "ResultSet", "Row", "Statement", "Transaction", "open_client"]

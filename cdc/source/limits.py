@@ -1,0 +1,21 @@
+"""Every bound of reading and writing a source, named with its unit."""
+
+from __future__ import annotations
+
+from typing import Final
+
+BUSY_TIMEOUT_S: Final = 5.0
+"""How long one statement waits for another connection's lock before it fails."""
+
+PAGE_ROWS_MAX: Final = 2000
+PAGE_BYTES_MAX: Final = 4 * 2**20
+"""A page ends at whichever comes first, a part of it late at most."""
+
+PART_ROWS_MAX: Final = 250
+"""Rows that are fetched and encoded in one go: what a page may overshoot its bytes by."""
+
+READ_CACHE_KIB: Final = 16 * 1024
+"""SQLite's page cache of a reading connection."""
+
+IDLE_READERS_MAX: Final = 2
+"""Reading connections kept open while nobody uses them."""

@@ -1,0 +1,227 @@
+"""The driver of ``file:`` sources: Python's sqlite3 on threads of its own.
+
+Reads run on one thread and writes on another, so that the event loop never waits for a disk or a lock, and a
+write that waits for a reader of ours does not stop that reader. Connections are opened by literal path and
+never create a file. A file that was replaced under its name is noticed before the next transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from cdc.source.limits import BUSY_TIMEOUT_S, IDLE_READERS_MAX
+from cdc.source.sqlite_connection import Connection, PageCursor, check_is_database, identity_of
+from schemas.errors import SourceUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from concurrent.futures import Future
+
+    from cdc.source.client import Encode, ResultSet, Statement
+    from schemas.values import Value
+
+T = TypeVar("T")
+
+
+class SqliteClient:
+    """A `Client` of one SQLite file. Made by `open`, ended by `close`."""
+
+    def __init__(self, path: str, busy_timeout_s: float) -> None:
+        self._path = path
+        self._busy_timeout_s = busy_timeout_s
+        self._reads = ThreadPoolExecutor(1, thread_name_prefix="cdc-source-read")
+        self._writes = ThreadPoolExecutor(1, thread_name_prefix="cdc-source-write")
+        self._write_turn = asyncio.Lock()
+        self._open: set[Connection] = set()
+        # The next two belong to the reading thread, the third to the writing one.
+        self._idle: list[Connection] = []
+        self._watcher: Connection | None = None
+        self._writer: Connection | None = None
+        self._data_version: int | None = None
+
+    @classmethod
+    async def open(cls, path: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> SqliteClient:
+        """Open an existing database file.
+
+        Raises:
+            UsageError: the path does not exist, is no regular file, or holds no database.
+            SourceUnavailableError: it is locked for longer than ``busy_timeout_s``.
+        """
+        client = cls(_absolute(path), busy_timeout_s)
+        try:
+            await client._on_reads(partial(check_is_database, client._path, busy_timeout_s))
+        except BaseException:
+            await client.close()
+            raise
+        return client
+
+    @property
+    def url(self) -> str:
+        """``file:`` and the real path."""
+        return "file:" + os.path.realpath(self._path)
+
+    async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
+        """Run one statement in a write transaction of its own."""
+        async with self._write_turn:
+            return await self._on_writes(lambda: self._take_writer().execute(sql, args))
+
+    async def batch(self, statements: Sequence[Statement]) -> list[ResultSet]:
+        """Run several in one write transaction: all of them or none."""
+        async with self.writing() as transaction:
+            return await transaction.batch(statements)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[SqliteTransaction, None]:
+        """Open one read transaction on a connection of its own."""
+        taken = self._reads.submit(self._begin_read)
+        try:
+            connection = await asyncio.wrap_future(taken)
+        except asyncio.CancelledError:
+            taken.add_done_callback(self._return_abandoned)
+            raise
+        try:
+            yield SqliteTransaction(connection, self._reads)
+        except (asyncio.CancelledError, GeneratorExit):
+            connection.interrupt()
+            raise
+        finally:
+            await self._on_reads(partial(self._end_read, connection))
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncGenerator[SqliteTransaction, None]:
+        """Open one write transaction; commit it, or roll it back after an exception."""
+        async with self._write_turn:
+            connection = await self._on_writes(self._take_writer)
+            try:
+                await self._on_writes(partial(connection.execute, "BEGIN IMMEDIATE"))
+                yield SqliteTransaction(connection, self._writes)
+                await self._on_writes(connection.commit)
+            except BaseException:
+                # A commit that ran although we were cancelled leaves nothing to roll back.
+                await self._on_writes(connection.rollback)
+                raise
+
+    async def data_changed(self) -> bool:
+        """Say whether another connection, ours for writing included, committed since the last call."""
+        return await self._on_reads(self._look_at_data_version)
+
+    async def close(self) -> None:
+        """Interrupt what runs and close every connection."""
+        for connection in tuple(self._open):
+            connection.interrupt()
+        for pool in (self._writes, self._reads):
+            with suppress(RuntimeError):  # closed before: it takes no more work
+                await asyncio.wrap_future(pool.submit(self._close_all))
+            pool.shutdown(wait=False)
+
+    async def _on_reads(self, work: Callable[[], T]) -> T:
+        return await asyncio.wrap_future(self._reads.submit(work))
+
+    async def _on_writes(self, work: Callable[[], T]) -> T:
+        return await asyncio.wrap_future(self._writes.submit(work))
+
+    def _connect(self, *, query_only: bool) -> Connection:
+        connection = Connection(self._path, self._busy_timeout_s, query_only=query_only)
+        self._open.add(connection)
+        return connection
+
+    def _disconnect(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        connection.close()
+
+    def _still_there(self, connection: Connection | None) -> bool:
+        """Say whether a kept connection still has the file that the path names; close it if not."""
+        if connection is None:
+            return False
+        identity = identity_of(self._path)
+        if identity is None:
+            raise SourceUnavailableError(
+                "the source's file is gone", "put the file back; the program goes on by itself"
+            )
+        if connection.identity == identity:
+            return True
+        self._disconnect(connection)
+        return False
+
+    def _begin_read(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if self._still_there(connection):
+                break
+        else:
+            connection = self._connect(query_only=True)
+        connection.execute("BEGIN")
+        return connection
+
+    def _end_read(self, connection: Connection) -> None:
+        connection.rollback()
+        if len(self._idle) < IDLE_READERS_MAX:
+            self._idle.append(connection)
+        else:
+            self._disconnect(connection)
+
+    def _return_abandoned(self, taken: Future[Connection]) -> None:
+        if not taken.cancelled() and taken.exception() is None:
+            self._end_read(taken.result())
+
+    def _take_writer(self) -> Connection:
+        if self._writer is None or not self._still_there(self._writer):
+            self._writer = self._connect(query_only=False)
+        return self._writer
+
+    def _look_at_data_version(self) -> bool:
+        if self._watcher is None or not self._still_there(self._watcher):
+            self._watcher = self._connect(query_only=True)
+            self._data_version = None
+        seen = self._data_version
+        self._data_version = self._watcher.data_version()
+        return seen != self._data_version
+
+    def _close_all(self) -> None:
+        for connection in tuple(self._open):
+            self._disconnect(connection)
+
+
+class SqliteTransaction:
+    """One transaction on one connection; see `cdc.source.client.Transaction`."""
+
+    def __init__(self, connection: Connection, pool: ThreadPoolExecutor) -> None:
+        self._connection = connection
+        self._pool = pool
+
+    async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
+        """Run one statement."""
+        return await self._run(partial(self._connection.execute, sql, args))
+
+    async def batch(self, statements: Sequence[Statement]) -> list[ResultSet]:
+        """Run several in one trip to the thread."""
+        execute = self._connection.execute
+        return await self._run(lambda: [execute(one.sql, one.args) for one in statements])
+
+    async def pages(self, sql: str, args: Sequence[Value], encode: Encode[T]) -> AsyncIterator[list[T]]:
+        """Give a query's rows in pages; the thread prepares one while the caller has the one before."""
+        cursor = PageCursor(self._connection, sql, args, encode)
+        coming = self._submit(cursor.page)
+        try:
+            while page := await coming:
+                coming = self._submit(cursor.page)
+                yield page
+        finally:
+            coming.cancel()
+            await self._run(cursor.close)
+
+    def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.wrap_future(self._pool.submit(work))
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await self._submit(work)
+
+
+def _absolute(path: str) -> str:
+    """Fix a relative path to the folder of now; pathlib would also change how it is written."""
+    return os.path.abspath(path) if path else path  # noqa: PTH100 -- see above

@@ -1,0 +1,258 @@
+"""One sqlite3 connection as a driver needs it: errors translated, any TEXT readable, pages bounded."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from urllib.parse import quote
+
+from cdc.source.client import ResultSet
+from cdc.source.limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX, PART_ROWS_MAX, READ_CACHE_KIB
+from cdc.source.sqlite_errors import is_undecodable, translate
+from schemas.errors import SourceError, UsageError
+from schemas.values import InvalidText, text_from_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from cdc.source.client import Encode, Row
+    from schemas.values import Value
+
+T = TypeVar("T")
+
+_VERSION_MIN: Final = (3, 37, 0)
+"""The first with pragma_table_list, which tells shadow tables from a user's."""
+
+_FIRST_PART_ROWS: Final = 16
+
+
+def identity_of(path: str) -> tuple[int, int] | None:
+    """Give what distinguishes the file behind a path from another put in its place; None: there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 -- a path is text here, and this is asked at every poll
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def check_is_database(path: str, busy_timeout_s: float) -> None:
+    """Refuse, before any work, a path at which no database is.
+
+    Raises:
+        UsageError: it does not exist, is no regular file, may not be read, or is no database.
+        SourceUnavailableError: it is locked.
+    """
+    if sqlite3.sqlite_version_info < _VERSION_MIN:
+        raise SourceError(
+            f"this Python has SQLite {sqlite3.sqlite_version}", "use one with SQLite 3.37 or later"
+        )
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 -- a path is text here
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no path"
+        raise UsageError(
+            f"the source {path!r} cannot be opened: {reason}", "give the path of an existing database file"
+        ) from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise UsageError(f"the source {path!r} is {kind}", "give the path of an existing database file")
+    if not os.access(path, os.R_OK):
+        raise UsageError(f"the source {path!r} may not be read", "give this user access to the file")
+    Connection(path, busy_timeout_s, query_only=True).close()
+
+
+class Connection:
+    """A connection in autocommit mode; used by one thread at a time, interrupted from any.
+
+    Every method but `interrupt` raises `SourceUnavailableError`, `SourceError` or `UsageError`.
+    """
+
+    def __init__(self, path: str, busy_timeout_s: float, *, query_only: bool) -> None:
+        self.identity = identity_of(path)
+        uri = f"file:{quote(os.fsencode(path))}?mode=rw"
+        with _translated():
+            self._sqlite = sqlite3.connect(
+                uri,
+                uri=True,
+                timeout=busy_timeout_s,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=256,
+            )
+        try:
+            self._look(query_only=query_only)
+        except BaseException:
+            self._sqlite.close()
+            raise
+        self._cursors: set[PageCursor[Any]] = set()
+
+    def _look(self, *, query_only: bool) -> None:
+        with _translated():
+            # The first statement that reads the file: here it shows whether it is a database.
+            self._sqlite.execute("PRAGMA schema_version").fetchone()
+            self._sqlite.execute(f"PRAGMA query_only = {int(query_only)}")
+            self._sqlite.execute(f"PRAGMA cache_size = -{READ_CACHE_KIB}")
+
+    def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
+        """Run one statement and give all its rows."""
+        with _translated():
+            try:
+                return self._fetch_all(sql, args)
+            except sqlite3.OperationalError as error:
+                if not is_undecodable(error):
+                    raise
+            with self.any_text():
+                return self._fetch_all(sql, args)
+
+    def _fetch_all(self, sql: str, args: Sequence[Value]) -> ResultSet:
+        cursor = self._sqlite.execute(sql, bindable(args))
+        columns = tuple(column[0] for column in cursor.description or ())
+        rows = cursor.fetchall()
+        result = ResultSet(columns, rows, max(0, cursor.rowcount), cursor.lastrowid)
+        cursor.close()
+        return result
+
+    def start(self, sql: str, args: Sequence[Value]) -> sqlite3.Cursor:
+        """Start a query whose rows are fetched bit by bit."""
+        return self._sqlite.execute(sql, bindable(args))
+
+    @contextmanager
+    def any_text(self) -> Generator[None, None, None]:
+        """Read TEXT that is not UTF-8 as `InvalidText` meanwhile: slower, so only where it is met."""
+        self._sqlite.text_factory = text_from_bytes
+        try:
+            yield
+        finally:
+            self._sqlite.text_factory = str
+
+    def register(self, cursor: PageCursor[Any]) -> None:
+        """Have a cursor closed when the transaction ends, whoever forgot it."""
+        self._cursors.add(cursor)
+
+    def forget(self, cursor: PageCursor[Any]) -> None:
+        """A cursor is closed."""
+        self._cursors.discard(cursor)
+
+    def commit(self) -> None:
+        """End the transaction and keep what it wrote."""
+        self._close_cursors()
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """End the transaction, if there is one, without keeping anything."""
+        # An open statement would keep its read lock beyond the end of the transaction.
+        self._close_cursors()
+        if self._sqlite.in_transaction:
+            self.execute("ROLLBACK")
+
+    def data_version(self) -> int:
+        """Give a number that differs after another connection has committed."""
+        return self.execute("PRAGMA data_version").rows[0][0]
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs now, from another thread."""
+        try:
+            self._sqlite.interrupt()
+        except sqlite3.ProgrammingError:  # closed already
+            return
+
+    def close(self) -> None:
+        """Close it; once is enough, more do no harm."""
+        self._close_cursors()
+        self._sqlite.close()
+
+    def _close_cursors(self) -> None:
+        for cursor in tuple(self._cursors):
+            cursor.close()
+
+
+class PageCursor(Generic[T]):
+    """A running query that gives encoded pages, bounded by rows and by bytes."""
+
+    def __init__(self, connection: Connection, sql: str, args: Sequence[Value], encode: Encode[T]) -> None:
+        self._connection = connection
+        self._sql = sql
+        self._args = args
+        self._encode = encode
+        self._cursor: sqlite3.Cursor | None = None
+        self._part_rows = _FIRST_PART_ROWS
+        self._rows_read = 0
+        self._any_text = False
+        self._ended = False
+        connection.register(self)
+
+    def page(self) -> list[T]:
+        """Give the next page; an empty one says that there are no more."""
+        items: list[T] = []
+        rows_read, size_bytes = 0, 0
+        while not self._ended and rows_read < PAGE_ROWS_MAX and size_bytes < PAGE_BYTES_MAX:
+            part = self._fetch(min(self._part_rows, PAGE_ROWS_MAX - rows_read))
+            if not part:
+                self.close()
+                break
+            encoded, part_bytes = self._encode(part)
+            items += encoded
+            rows_read += len(part)
+            size_bytes += part_bytes
+            # Rows of a megabyte must not come by the hundred.
+            fitting = PAGE_BYTES_MAX * len(part) // (part_bytes or 1)
+            self._part_rows = max(1, min(PART_ROWS_MAX, fitting, 4 * self._part_rows))
+            if not items and rows_read >= PAGE_ROWS_MAX:
+                rows_read = 0
+        return items
+
+    def close(self) -> None:
+        """End the query; once is enough."""
+        self._ended = True
+        self._connection.forget(self)
+        if self._cursor is not None:
+            self._cursor.close()
+            self._cursor = None
+
+    def _fetch(self, rows: int) -> list[Row]:
+        with _translated():
+            if self._cursor is None:
+                self._cursor = self._connection.start(self._sql, self._args)
+            if not self._any_text:
+                try:
+                    part = self._cursor.fetchmany(rows)
+                except sqlite3.OperationalError as error:
+                    if not is_undecodable(error):
+                        raise
+                    self._start_again()
+                else:
+                    self._rows_read += len(part)
+                    return part
+            with self._connection.any_text():
+                return self._cursor.fetchmany(rows)
+
+    def _start_again(self) -> None:
+        """Run the query anew, past the rows already given: sqlite3 lost those of the part it failed in.
+
+        The transaction makes it the same rows.
+        """
+        self._any_text = True
+        assert self._cursor is not None  # noqa: S101 -- it has just failed
+        self._cursor.close()
+        self._cursor = self._connection.start(self._sql, self._args)
+        left = self._rows_read
+        with self._connection.any_text():
+            while left:
+                left -= len(self._cursor.fetchmany(min(left, PART_ROWS_MAX)))
+
+
+def bindable(args: Sequence[Value]) -> tuple[Any, ...]:
+    """Make parameters that sqlite3 takes: the bytes of TEXT that is not UTF-8 (the SQL casts them)."""
+    return tuple(arg.data if isinstance(arg, InvalidText) else arg for arg in args)
+
+
+@contextmanager
+def _translated() -> Generator[None, None, None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        # Not chained: sqlite3's own message may hold a cell's text.
+        raise translate(error) from None
