@@ -1,0 +1,153 @@
+"""The embedded default: poller and applier in one process, with nothing between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cdc.plan import log_head
+from cdc.poller import Polled, Poller
+from cdc.retrying import Backoff, pause
+from consumers.groups import Group, Verdict
+from schemas.codec import decode_definition
+from schemas.errors import CacheBusyError, CacheError, SourceUnavailableError
+from schemas.event import NIL, Op
+from schemas.snapshot import Database
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator, Callable
+
+    from cdc.capture import Capture, CaptureReader, Change, LogState
+    from consumers.writer import CacheWriter
+    from schemas.event import Head
+
+_log = structlog.get_logger("cdc.embedded")
+
+
+class CachePublication:
+    """The cache of this process as a publication.
+
+    Args:
+        writer: the open cache path.
+        database_url: the source's URL without credentials.
+        rebuild: load everything anew, whatever the cache holds.
+    """
+
+    def __init__(self, writer: CacheWriter, database_url: str, *, rebuild: bool = False) -> None:
+        self._writer = writer
+        self._database_url = database_url
+        self._rebuild = rebuild
+
+    def head(self) -> Head | None:
+        """Where the cache stands."""
+        return None if self._rebuild else self._writer.groups.head
+
+    def recognise(self, state: LogState) -> Head | None:
+        """Where the cache stands in this database's log: nowhere, if it is a cache of another one."""
+        return self.head() if self._writer.database_id == state.database_id else None
+
+    async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
+        """Applies one group; when this returns it is durable."""
+        writer, groups = self._writer, self._writer.groups
+        group = Group(head.epoch, head.epoch_nonce, prev, head.change_id, head.nonce, head.exact_at)
+        verdict = groups.begin(group)
+        if verdict is not Verdict.APPLY:
+            raise RuntimeError(f"a poll that chains is not applied: {verdict.value}")
+        events = 0
+        try:
+            async for page in pages:
+                for op, table, key, _, after, change_id, ts_ms in page:
+                    if op == Op.TRUNCATE:
+                        definition = None if after is None or after == NIL else decode_definition(after)
+                        groups.truncate(table, definition)
+                    else:
+                        groups.put(op, table, key, after or b"", change_id, ts_ms)
+                        events += 1
+                if writer.burdened:
+                    await writer.relieve()
+            reached = groups.end()
+            await writer.commit(groups.take_ready(), reached, None)
+        except BaseException:
+            await writer.reset()
+            raise
+        return events
+
+    async def load(self, reader: CaptureReader, state: LogState, reason: str) -> int:
+        """Builds a new cache file from every row, and swaps it in."""
+        _log.info("loading everything", reason=reason, epoch=state.epoch, change_id=state.high)
+        tables = reader.tables()
+        database = Database(id=state.database_id, url=self._database_url)
+        async with self._writer.loading() as loading:
+            for table in tables:
+                async for page in reader.rows(table):
+                    rows = [(key, after, at) for _, _, key, _, after, at, _ in page if after is not None]
+                    await loading.append(table, rows)
+                    for _, _, key, _, after, at, ts_ms in page:
+                        if after is None:
+                            await loading.quarantine(table, key, state.epoch, at, ts_ms)
+            await self._writer.adopt(loading, tables.values(), log_head(state), database, None)
+            self._rebuild = False
+            return loading.rows
+
+
+async def sync(
+    open_capture: Callable[[], Capture], writer: CacheWriter, database_url: str, *, rebuild: bool = False
+) -> Polled:
+    """Brings the cache to everything that is committed at the source now.
+
+    Args:
+        open_capture: opens the source.
+        writer: the open cache path.
+        database_url: the source's URL without credentials.
+        rebuild: load everything anew, whatever the cache holds.
+    """
+    async with open_capture() as capture:
+        if not await capture.installed():
+            await capture.install()
+        return await Poller(capture, CachePublication(writer, database_url, rebuild=rebuild)).poll()
+
+
+async def run(
+    open_capture: Callable[[], Capture],
+    open_writer: Callable[[], CacheWriter],
+    database_url: str,
+    pause_seconds: float,
+    stop: asyncio.Event,
+) -> None:
+    """Keeps the cache equal to the source until told to stop.
+
+    A source that is away, or a disk that is full, is waited for; readers are served from the file meanwhile.
+
+    Raises:
+        CacheBusyError: another process writes this cache.
+    """
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            async with open_writer() as writer, open_capture() as capture:
+                if not await capture.installed():
+                    await capture.install()
+                backoff.reset()
+                await _follow(capture, CachePublication(writer, database_url), pause_seconds, stop)
+        except CacheBusyError:
+            raise
+        except (SourceUnavailableError, CacheError) as error:
+            seconds = backoff.next()
+            _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
+            await pause(stop, seconds)
+
+
+async def _follow(
+    capture: Capture, publication: CachePublication, pause_seconds: float, stop: asyncio.Event
+) -> None:
+    poller = Poller(capture, publication)
+    changed = True
+    while not stop.is_set():
+        # Looking comes before polling, so that a commit between the two is seen by the next look.
+        changed = await capture.data_changed() or changed
+        if changed:
+            changed = not (await poller.poll()).idle
+        else:
+            await pause(stop, pause_seconds)

@@ -1,0 +1,83 @@
+"""Makes the topics where they are missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import for_code
+
+from schemas.errors import KafkaUnavailableError, UsageError
+from schemas.topics import Topics, kafka_errors, stop_client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_log = structlog.get_logger("cdc.kafka")
+
+_BROKERS_DEFAULT = -1
+"""Lets the broker choose (its default.replication.factor)."""
+
+_TOPIC_ALREADY_EXISTS = 36
+
+_EVENTS_CONFIG = {
+    # Retention, not compaction: a hole stays visible, and no node can miss a tombstone. The broker's clock
+    # decides what is old, not the source's.
+    "cleanup.policy": "delete",
+    "message.timestamp.type": "LogAppendTime",
+}
+
+_SNAPSHOTS_CONFIG = {
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "message.timestamp.type": "LogAppendTime",
+}
+
+
+async def ensure_topics(client_options: dict[str, Any], topics: Topics) -> None:
+    """Creates the topics that do not exist yet, with one partition each.
+
+    Raises:
+        KafkaUnavailableError: Kafka does not answer.
+        UsageError: it refuses, with its reason.
+    """
+    admin = AIOKafkaAdminClient(**client_options)
+    try:
+        async with kafka_errors("connecting to Kafka"):
+            await admin.start()
+        async with kafka_errors("listing topics"):
+            existing = set(await admin.list_topics())
+        wanted = {
+            topics.events: _EVENTS_CONFIG,
+            topics.snapshots: _SNAPSHOTS_CONFIG,
+            topics.quarantine: _EVENTS_CONFIG,
+        }
+        missing = [
+            # aiokafka takes the broker's default replication only beside an (empty) replica assignment
+            NewTopic(name, 1, _BROKERS_DEFAULT, replica_assignments={}, topic_configs=config)
+            for name, config in wanted.items()
+            if name not in existing
+        ]
+        if missing:
+            await _create(admin, missing)
+    finally:
+        await stop_client(admin.close())
+
+
+async def _create(admin: AIOKafkaAdminClient, missing: Iterable[NewTopic]) -> None:
+    async with kafka_errors("creating topics"):
+        response = await admin.create_topics(list(missing))
+    for topic, code, *message in response.topic_errors:
+        if code == _TOPIC_ALREADY_EXISTS:
+            continue  # another poller was faster
+        if code:
+            error = for_code(code)
+            reason = next((text for text in message if text), error.description)
+            kind = KafkaUnavailableError if error.retriable else UsageError
+            raise kind(
+                f"Kafka refuses to create topic {topic}: {reason}",
+                "create it with one partition, or grant the right to CREATE topics",
+            )
+        _log.info("created topic", topic=topic)
+

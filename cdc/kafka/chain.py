@@ -1,0 +1,51 @@
+"""Where the chain of groups in a topic stands: what a poller asks the topic instead of keeping state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cdc import limits
+from schemas.codec import decode_event
+from schemas.errors import BadEventError
+from schemas.event import Head, Op
+
+if TYPE_CHECKING:
+    from schemas.topics import TopicReader
+
+
+class ChainEnd(msgspec.Struct, frozen=True):
+    """The end of a topic: the last whole group in it, and the offset that the next record will get.
+
+    ``head`` is None where no group counts. ``said_goodbye``: the last writer ended in order.
+    """
+
+    head: Head | None
+    end_offset: int
+    said_goodbye: bool = False
+
+
+async def chain_end(reader: TopicReader, topic: str) -> ChainEnd:
+    """Looks backwards from the topic's end for the last record that counts and ends a group.
+
+    A record that counts was preceded by all of its writer's earlier ones, each at the offset it expected: the
+    producer is idempotent, so a later batch cannot land without an earlier one, nor shift without the rest.
+    """
+    start, stop = await reader.bounds(topic)
+    records = reader.backwards(
+        topic,
+        start,
+        stop,
+        window=limits.CHAIN_WINDOW_RECORDS,
+        window_max=limits.CHAIN_WINDOW_RECORDS_MAX,
+    )
+    async for record in records:
+        try:
+            event = decode_event(record.value or b"")
+        except BadEventError:
+            continue
+        if event.last and event.offset == record.offset:
+            goodbye = event.op == Op.END and record.offset == stop - 1
+            return ChainEnd(event.head, stop, said_goodbye=goodbye)
+    return ChainEnd(None, stop)

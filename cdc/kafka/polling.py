@@ -1,0 +1,137 @@
+"""The life of a poller at a topic: working, standing by while another one works, coming back after failures."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from cdc import limits
+from cdc.capture import Capture
+from cdc.kafka.chain import chain_end
+from cdc.kafka.publication import KafkaPublication
+from cdc.kafka.sender import DisplacedError
+from cdc.poller import Polled, Poller
+from cdc.retrying import Backoff, pause
+from schemas.errors import GaveUpError, KafkaUnavailableError, SourceUnavailableError
+from schemas.topics import TopicReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schemas.kafka_properties import KafkaClients
+    from schemas.topics import Topics
+
+_log = structlog.get_logger("cdc.poller")
+
+
+class Pipeline(msgspec.Struct, frozen=True):
+    """What a poller needs: how to open its source, and where in Kafka it publishes.
+
+    ``database_url``: the source's URL without credentials.
+    """
+
+    open_capture: Callable[[], Capture]
+    clients: KafkaClients
+    topics: Topics
+    database_url: str
+    pause_seconds: float
+
+    def publication(self) -> KafkaPublication:
+        """A new life at the topic."""
+        return KafkaPublication(self.clients, self.topics, self.database_url)
+
+
+async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: float) -> Polled:
+    """Publishes everything that was committed at the start; returns when Kafka has acknowledged it.
+
+    Another poller may do the work meanwhile: what counts is that it is done.
+
+    Raises:
+        GaveUpError: the source or Kafka was not reached within the timeout.
+    """
+    backoff = Backoff()
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            async with pipeline.open_capture() as capture, pipeline.publication() as publication:
+                return await _poll(capture, publication)
+        except DisplacedError:
+            _log.info("another poller writes to this topic: looking again", topic=pipeline.topics.events)
+        except (KafkaUnavailableError, SourceUnavailableError) as error:
+            if time.monotonic() > deadline:
+                raise GaveUpError(error.message, error.remedy) from error
+            _log.warning("trying again", reason=error.message)
+        if stop.is_set():
+            raise GaveUpError("told to stop before everything was published", "run: cdc poll --once")
+        await pause(stop, backoff.next())
+
+
+async def poll_forever(pipeline: Pipeline, stop: asyncio.Event) -> None:
+    """Publishes until told to stop; never gives up on a source or a broker that is away."""
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            async with pipeline.open_capture() as capture, pipeline.publication() as publication:
+                backoff.reset()
+                await _follow(pipeline, capture, publication, stop)
+        except DisplacedError as error:
+            _log.warning("standing by", reason=error.message)
+            await _stand_by(pipeline, stop)
+        except (KafkaUnavailableError, SourceUnavailableError) as error:
+            seconds = backoff.next()
+            _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
+            await pause(stop, seconds)
+
+
+async def _follow(
+    pipeline: Pipeline, capture: Capture, publication: KafkaPublication, stop: asyncio.Event
+) -> None:
+    await _poll(capture, publication)
+    poller = Poller(capture, publication)
+    heard = time.monotonic()
+    while not stop.is_set():
+        polled = None
+        if await capture.data_changed():
+            polled = await poller.poll(publication if publication.needs_snapshot else None)
+        now = time.monotonic()
+        if polled is not None and not polled.idle:
+            heard = now
+            continue
+        if now - heard > limits.HEARTBEAT_SECONDS:
+            await publication.heartbeat()
+            heard = now
+        await pause(stop, pipeline.pause_seconds)
+    await publication.say_goodbye()
+
+
+async def _poll(capture: Capture, publication: KafkaPublication) -> Polled:
+    if not await capture.installed():
+        await capture.install()
+    # A change between the poll and the first look at the data version must not be missed: look first.
+    await capture.data_changed()
+    return await Poller(capture, publication).poll(publication if publication.needs_snapshot else None)
+
+
+async def _stand_by(pipeline: Pipeline, stop: asyncio.Event) -> None:
+    """Returns when the other poller said goodbye or was silent for too long."""
+    last_end, quiet_since = -1, time.monotonic()
+    while not stop.is_set():
+        try:
+            async with TopicReader(pipeline.clients.consumer()) as reader:
+                while not stop.is_set():
+                    end = await chain_end(reader, pipeline.topics.events)
+                    now = time.monotonic()
+                    if end.end_offset != last_end:
+                        last_end, quiet_since = end.end_offset, now
+                    if end.said_goodbye or now - quiet_since > limits.STANDBY_SILENCE_SECONDS:
+                        _log.warning("taking over", silent_seconds=round(now - quiet_since, 1))
+                        return
+                    await pause(stop, limits.STANDBY_LOOK_SECONDS)
+        except KafkaUnavailableError as error:
+            _log.warning("trying again", reason=error.message)
+            quiet_since = time.monotonic()
+            await pause(stop, limits.BACKOFF_SECONDS_MAX)

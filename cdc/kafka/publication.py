@@ -1,0 +1,258 @@
+"""A topic as a publication: groups of counting records, and the snapshots that readers start from."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Self
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from msgspec import Raw
+
+from cdc import limits
+from cdc.kafka.admin import ensure_topics
+from cdc.kafka.chain import chain_end
+from cdc.kafka.sender import Sender
+from cdc.kafka.snapshots import SnapshotWriter
+from cdc.plan import log_head
+from schemas.codec import encode_event
+from schemas.errors import OperatorError
+from schemas.event import EVENT_VERSION, NIL, ChangeEvent, Head, Op
+from schemas.keys import record_key
+from schemas.manifests import newest_snapshot
+from schemas.snapshot import Announcement, Database, encode_announcement
+from schemas.topics import TopicReader, kafka_errors, stop_client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from cdc.capture import CaptureReader, Change, LogState
+    from schemas.kafka_properties import KafkaClients
+    from schemas.topics import Topics
+
+_log = structlog.get_logger("cdc.kafka")
+
+
+class KafkaPublication:
+    """One life of a poller at a topic, from reading where its chain stands until something goes wrong.
+
+    Use as ``async with``. Any error ends it: what had landed by then is known to the next life, which reads
+    the topic's end anew. Every record carries ``writer`` and the offset it is expected to land at; nothing
+    that lands elsewhere counts, for any reader (DESIGN section 3).
+
+    Args:
+        clients: how to reach Kafka.
+        topics: where to publish.
+        database_url: the source's URL without credentials, to recognise it by.
+    """
+
+    def __init__(self, clients: KafkaClients, topics: Topics, database_url: str) -> None:
+        self._clients = clients
+        self._topics = topics
+        self._database_url = database_url
+        self._writer = secrets.randbits(63)
+        self._head: Head | None = None
+        self._database: Database | None = None
+        self.needs_snapshot = False
+        """The chain's epoch has no snapshot that a reader could start from."""
+
+    async def __aenter__(self) -> Self:
+        await ensure_topics(self._clients.admin(), self._topics)
+        self._producer = AIOKafkaProducer(
+            **{"max_batch_size": limits.BATCH_BYTES, **self._clients.producer()},
+            enable_idempotence=True,
+            acks="all",
+        )
+        try:
+            async with kafka_errors("connecting to Kafka"):
+                await self._producer.start()
+            await self._recover()
+        except BaseException:
+            await stop_client(self._producer.stop())
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._sender.abandon()
+        await stop_client(self._producer.stop())
+
+    def head(self) -> Head | None:
+        """Where the next group must chain."""
+        return self._head
+
+    def recognise(self, state: LogState) -> Head | None:
+        """The head, unless the topic belongs to another database.
+
+        Another id under the same URL is a database that was replaced: its log does not continue ours, and the
+        poller begins a new epoch. Another URL is likely a mistake in the configuration.
+
+        Raises:
+            OperatorError: the topic's events are of a database elsewhere.
+        """
+        known = self._database
+        if known is not None and known.id != state.database_id and known.url != self._database_url:
+            raise OperatorError(
+                f"topic {self._topics.events} belongs to another database: {known.url}",
+                "give this source a topic of its own with --topic",
+            )
+        return self._head
+
+    async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
+        """Publishes one whole group; when this returns it is acknowledged, and it counts."""
+        group = _Header(self._writer, head, prev)
+        index = 0
+        held: list[Change] = []
+        async for page in pages:
+            if held:
+                index = await self._send_page(group, index, held, last=False)
+            held = page
+        if held:
+            index = await self._send_page(group, index, held, last=True)
+        else:
+            await self._send_control(group, Op.HEARTBEAT)
+        await self._sender.flush()
+        self._head = head
+        return index
+
+    async def heartbeat(self) -> None:
+        """Publishes an empty group: shows that a poller works, and keeps a record in an idle topic."""
+        if self._head is not None:
+            await self._send_control(_Header(self._writer, self._head, self._head.change_id), Op.HEARTBEAT)
+            await self._sender.flush()
+
+    async def say_goodbye(self) -> None:
+        """Publishes an end record, so that a poller that stands by takes over at once."""
+        if self._head is not None:
+            await self._send_control(_Header(self._writer, self._head, self._head.change_id), Op.END)
+            await self._sender.flush()
+
+    async def load(self, reader: CaptureReader, state: LogState, reason: str) -> int:
+        """Begins a chain at ``state.high`` with a snapshot and its announcement."""
+        _log.info("publishing a snapshot", reason=reason, epoch=state.epoch, change_id=state.high)
+        return await self._publish_snapshot(reader, state, log_head(state))
+
+    async def snapshot(self, reader: CaptureReader, state: LogState) -> int:
+        """Adds a snapshot at ``state.high`` without touching the chain."""
+        if self._head is None or self._head.change_id < state.high:
+            raise RuntimeError("a snapshot must not be ahead of the chain")
+        return await self._publish_snapshot(reader, state, self._head)
+
+    async def _publish_snapshot(self, reader: CaptureReader, state: LogState, chain: Head) -> int:
+        # Everything that landed up to here is at most as new as the rows: a reader goes on from this offset.
+        from_offset = self._sender.next_offset or 0
+        chunks = SnapshotWriter(self._producer, self._topics.snapshots)
+        tables = reader.tables()
+        for table in tables:
+            async for page in reader.rows(table):
+                await chunks.add(table, page)
+        written = await chunks.finish()
+        announcement = Announcement(
+            snapshot=written.snapshot,
+            position=log_head(state),
+            from_offset=from_offset,
+            first_offset=written.first_offset,
+            last_offset=written.last_offset,
+            chunks=written.chunks,
+            rows=written.rows,
+            tables=tuple(tables.values()),
+            database=Database(id=state.database_id, url=self._database_url),
+        )
+        announcement_offset = self._sender.next_offset or 0
+        after = Raw(encode_announcement(announcement))
+        await self._send_control(_Header(self._writer, chain, chain.change_id), Op.SNAPSHOT, after)
+        await self._sender.flush()
+        # Only now that the announcement counts may anything point at it.
+        await chunks.write_manifest(announcement_offset)
+        self._head = chain
+        self._database = announcement.database
+        self.needs_snapshot = False
+        _log.info("published a snapshot", rows=written.rows, chunks=written.chunks, position=state.high)
+        return written.rows
+
+    async def _recover(self) -> None:
+        async with TopicReader(self._clients.consumer()) as reader:
+            end = await chain_end(reader, self._topics.events)
+            found = await newest_snapshot(reader, self._topics)
+        self._head = end.head
+        self._sender = Sender(self._producer, self._topics.events, end.end_offset)
+        if found is not None:
+            self._database = found.announcement.database
+        epoch = None if found is None else found.announcement.position.epoch
+        self.needs_snapshot = end.head is not None and epoch != end.head.epoch
+        _log.info(
+            "took up the chain",
+            topic=self._topics.events,
+            offset=end.end_offset,
+            position=None if end.head is None else str(end.head.position),
+        )
+
+    async def _send_page(self, group: _Header, index: int, page: list[Change], *, last: bool) -> int:
+        sender = self._sender
+        final = index + len(page) - 1 if last else -1
+        offset = sender.next_offset or 0
+        for op, table, key, key_values, after, change_id, ts_ms in page:
+            row = NIL if after is None else Raw(after)
+            event = group.event(op, table, Raw(key_values), row, change_id, ts_ms, index, index == final, offset)
+            value = encode_event(event)
+            if len(value) > limits.RECORD_BYTES_MAX:
+                _log.warning("quarantined a row beyond the size limit", table=table, bytes=len(value))
+                event = group.event(
+                    Op.QUARANTINED, table, Raw(key_values), NIL, change_id, ts_ms, index, index == final, offset
+                )
+                value = encode_event(event)
+            await sender.append(record_key(table, key), value)
+            index += 1
+            offset += 1
+        return index
+
+    async def _send_control(self, group: _Header, op: str, after: Raw = NIL) -> None:
+        offset = self._sender.next_offset or 0
+        event = group.event(op, "", NIL, after, group.head.change_id, 0, 0, True, offset)  # noqa: FBT003 -- positional for speed
+        await self._sender.append(b"", encode_event(event))
+
+
+class _Header:
+    """What all records of a group have in common."""
+
+    __slots__ = ("_epoch", "_epoch_nonce", "_exact_at", "_nonce", "_prev", "_writer", "head")
+
+    def __init__(self, writer: int, head: Head, prev: int) -> None:
+        self.head = head
+        self._writer = writer
+        self._prev = prev
+        self._epoch, self._epoch_nonce = head.epoch, head.epoch_nonce
+        self._nonce, self._exact_at = head.nonce, head.exact_at
+
+    def event(
+        self,
+        op: str,
+        table: str,
+        key: Raw,
+        after: Raw,
+        change_id: int,
+        ts_ms: int,
+        index: int,
+        last: bool,
+        offset: int,
+    ) -> ChangeEvent:
+        """One record of the group."""
+        return ChangeEvent(
+            EVENT_VERSION,
+            op,
+            table,
+            key,
+            None,
+            after,
+            change_id,
+            ts_ms,
+            self._epoch,
+            self._epoch_nonce,
+            self._prev,
+            self.head.change_id,
+            self._nonce,
+            self._exact_at,
+            index,
+            last,
+            self._writer,
+            offset,
+        )

@@ -1,0 +1,108 @@
+"""Writes a snapshot's chunks and its manifest to the snapshot topic."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw
+
+from cdc import limits
+from cdc.kafka.sender import Sender
+from schemas.event import NIL
+from schemas.manifests import CHUNK_KEY, MANIFEST_KEY
+from schemas.snapshot import SNAPSHOT_VERSION, Chunk, Manifest, encode_chunk, encode_manifest
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
+
+    from cdc.capture import Change
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A snapshot whose chunks are all acknowledged; the offsets are of the first and the last of them."""
+
+    snapshot: int
+    first_offset: int
+    last_offset: int
+    chunks: int
+    rows: int
+
+
+class SnapshotWriter:
+    """Gathers rows into chunks of one table each and sends them, few in flight.
+
+    Chunks of other writers may land between ours; the snapshot's random id and the chunks' index tell.
+    """
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
+        self._sender = Sender(producer, topic, next_offset=None)
+        self._snapshot = secrets.randbits(63)
+        self._table = ""
+        self._rows: list[tuple[bytes, Raw, int]] = []
+        self._bytes = 0
+        self._chunks = 0
+        self._rows_written = 0
+        self._first_offset: int | None = None
+        self._written: Written | None = None
+
+    async def add(self, table: str, page: list[Change]) -> None:
+        """Adds rows of a table, in key order; all rows of a table come in a row."""
+        if table != self._table:
+            await self._send_chunk()
+            self._table = table
+        for _, _, key, _, after, change_id, _ in page:
+            # A row that no record can carry is announced without its image: nodes mark its key.
+            too_big = after is None or len(after) > limits.RECORD_BYTES_MAX
+            row = NIL if too_big or after is None else Raw(after)
+            size = len(key) + (1 if too_big or after is None else len(after)) + 16
+            if self._bytes + size > limits.CHUNK_BYTES:
+                await self._send_chunk()
+            self._rows.append((key, row, change_id))
+            self._bytes += size
+
+    async def finish(self) -> Written:
+        """Returns when every chunk is acknowledged."""
+        if not self._chunks or self._rows:
+            await self._send_chunk(even_empty=not self._chunks)
+        await self._sender.flush()
+        last = self._sender.last_offset
+        if self._first_offset is None or last is None:
+            raise RuntimeError("a snapshot without a chunk")
+        self._written = Written(
+            snapshot=self._snapshot,
+            first_offset=self._first_offset,
+            last_offset=last,
+            chunks=self._chunks,
+            rows=self._rows_written,
+        )
+        return self._written
+
+    async def write_manifest(self, announcement_offset: int) -> None:
+        """Points at the announcement, which must count by now."""
+        if self._written is None:
+            raise RuntimeError("the snapshot is not finished")
+        manifest = Manifest(
+            version=SNAPSHOT_VERSION,
+            snapshot=self._snapshot,
+            announcement_offset=announcement_offset,
+            first_offset=self._written.first_offset,
+            last_offset=self._written.last_offset,
+        )
+        await self._sender.append(MANIFEST_KEY, encode_manifest(manifest))
+        await self._sender.flush()
+
+    async def _send_chunk(self, *, even_empty: bool = False) -> None:
+        if not self._rows and not even_empty:
+            return
+        chunk = Chunk(SNAPSHOT_VERSION, self._snapshot, self._chunks, self._table, self._rows)
+        await self._sender.append(CHUNK_KEY, encode_chunk(chunk))
+        await self._sender.send()
+        if self._first_offset is None:
+            # Known at once, so that readers are never pointed at an offset that was guessed.
+            await self._sender.flush()
+            self._first_offset = self._sender.last_offset
+        self._chunks += 1
+        self._rows_written += len(self._rows)
+        self._rows, self._bytes = [], 0

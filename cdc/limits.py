@@ -1,0 +1,42 @@
+"""Every limit of the capture side, with its unit, in one place."""
+
+from __future__ import annotations
+
+PAUSE_SECONDS_MIN = 0.001
+"""Pause after a poll that found something: under load the poller polls at once."""
+
+BACKOFF_SECONDS_MIN = 0.2
+"""First pause after a failure."""
+
+BACKOFF_SECONDS_MAX = 10.0
+"""Longest pause after repeated failures."""
+
+HEARTBEAT_SECONDS = 2.0
+"""How often an idle poller sends an empty group: it shows nodes their lag, and other pollers that one works."""
+
+STANDBY_SILENCE_SECONDS = 6.0
+"""Silence of the topic after which a poller that stands by takes over: three heartbeats."""
+
+STANDBY_LOOK_SECONDS = 0.5
+"""How often a poller that stands by looks at the topic's end."""
+
+IN_FLIGHT_BATCHES_MAX = 8
+"""Batches handed to the producer and not yet acknowledged."""
+
+BATCH_BYTES = 512 * 1024
+"""Size of a batch of records, before compression; below the broker's usual limit of 1 MB a message."""
+
+RECORD_BYTES_MAX = 900 * 1024
+"""A larger event cannot be published as one record under the broker's usual limit."""
+
+CHUNK_BYTES = 384 * 1024
+"""Size at which a snapshot's chunk is full, before compression."""
+
+ACK_SECONDS_MAX = 30.0
+"""The longest wait for an acknowledgement: idempotent futures never fail while the broker is away."""
+
+CHAIN_WINDOW_RECORDS = 64
+"""Records first looked at, backwards from the topic's end, for the last complete group."""
+
+CHAIN_WINDOW_RECORDS_MAX = 4096
+"""The largest such window."""

@@ -1,0 +1,81 @@
+"""Deciding what a poll publishes. Pure: no I/O, no clock.
+
+A publication (a topic, an embedded cache) stands at a head; the log says what there is. Whatever does not
+follow from one to the other without a gap is answered with a load, never with a guess.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from schemas.event import Head
+
+if TYPE_CHECKING:
+    from cdc.capture import LogState
+
+
+class Idle(msgspec.Struct, frozen=True):
+    """Nothing was committed since."""
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """Publish the keys touched in (prev, high] with their state now."""
+
+    prev: int
+    high: int
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Publish every row: changes alone do not lead from the head to the log's end."""
+
+    reason: str
+
+
+class NewEpoch(msgspec.Struct, frozen=True):
+    """The log is not the one that the head knows: begin a new life of it above ``above``, then load.
+
+    ``certain``: there is nothing to look at twice, the log is broken in itself.
+    """
+
+    above: int
+    reason: str
+    certain: bool = False
+
+
+Plan = Idle | Changes | Load | NewEpoch
+
+
+def log_head(state: LogState) -> Head:
+    """Where a publication stands that has everything up to the log's end, read in one transaction."""
+    return Head(
+        epoch=state.epoch,
+        epoch_nonce=state.epoch_nonce,
+        change_id=state.high,
+        nonce=state.high_nonce,
+        exact_at=state.high,
+    )
+
+
+def plan_poll(head: Head | None, state: LogState) -> Plan:
+    """Says what leads a publication that stands at ``head`` (None: nowhere yet) to the end of the log.
+
+    ``state.prev_nonce`` must be that of the log row ``head.change_id``.
+    """
+    if head is None:
+        return Load("nothing was loaded yet")
+    if state.epoch > head.epoch:
+        return Load("the log's epoch is newer")
+    if (state.epoch, state.epoch_nonce) != (head.epoch, head.epoch_nonce):
+        return NewEpoch(above=head.epoch, reason="the log is another one than the one that was followed")
+    if head.change_id > state.high:
+        return NewEpoch(above=head.epoch, reason="the log ends below what was already published")
+    if head.change_id < state.pruned_to:
+        # Tested before the nonce: the row is gone for a good reason, and nobody else is condemned for it.
+        return Load("the log was pruned beyond what was published")
+    if state.prev_nonce != head.nonce:
+        return NewEpoch(above=head.epoch, reason="the log was rewritten below what was already published")
+    if state.high == head.change_id:
+        return Idle()
+    return Changes(prev=head.change_id, high=state.high)

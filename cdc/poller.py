@@ -1,0 +1,145 @@
+"""The poller: from the source's log to a publication, one poll at a time.
+
+The same poller runs everywhere; only the publication differs: a Kafka topic, or the cache of this process. It
+keeps no state of its own: the publication knows how far it came.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+import structlog
+
+from cdc.capture import CaptureStaleError, LogBrokenError
+from cdc.plan import Changes, Idle, Load, NewEpoch, log_head, plan_poll
+
+from schemas.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from cdc.capture import Capture, CaptureReader, Change, LogState
+    from schemas.event import Head
+
+_log = structlog.get_logger("cdc.poller")
+
+MINTS_MAX = 3
+"""How many new epochs one poll may begin: more means that something else rewrites the log all the time."""
+
+REMAKES_MAX = 5
+"""How often capture is remade within one poll while somebody changes the schema."""
+
+
+class Publication(Protocol):
+    """Where groups go."""
+
+    def head(self) -> Head | None:
+        """Where the next group must chain; None: nowhere, everything has to be loaded."""
+        ...
+
+    def recognise(self, state: LogState) -> Head | None:
+        """The same, now that the database has said who it is: None where the head is of another database.
+
+        Raises:
+            OperatorError: the publication belongs to another database, and only a person may change that.
+        """
+        ...
+
+    async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
+        """Makes one whole group of the pages, spanning (prev, head.change_id]; returns its events.
+
+        ``prev`` is the ``change_id`` that ``head()`` said. When this returns, the group is durable.
+        """
+        ...
+
+    async def load(self, reader: CaptureReader, state: LogState, reason: str) -> int:
+        """Takes over every row that the reader shows, at ``state.high``; returns how many."""
+        ...
+
+
+class Snapshots(Protocol):
+    """A publication that readers start from, and which therefore needs a snapshot beside its changes."""
+
+    async def snapshot(self, reader: CaptureReader, state: LogState) -> int:
+        """Adds a snapshot at ``state.high``, which was published up to already; returns its rows."""
+        ...
+
+
+class Polled(msgspec.Struct, frozen=True):
+    """What one poll did: rows loaded, events published, and where the publication stands now."""
+
+    head: Head
+    rows: int = 0
+    events: int = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether there was nothing to do."""
+        return not self.rows and not self.events
+
+
+class Poller:
+    """Brings a publication to the end of the log.
+
+    Args:
+        capture: the source's log and rows.
+        publication: where they go.
+    """
+
+    def __init__(self, capture: Capture, publication: Publication) -> None:
+        self._capture = capture
+        self._publication = publication
+
+    async def poll(self, snapshots: Snapshots | None = None) -> Polled:
+        """Publishes everything that is committed at the source now, as one group or one load.
+
+        Where ``snapshots`` is given, a snapshot of the same state follows (unless the load was one). Safe to
+        stop at any line: nothing but the publication remembers how far it came, and the publication takes a
+        group whole or not at all.
+        """
+        mints = remakes = 0
+        while True:
+            try:
+                plan = await self._attempt(snapshots)
+            except CaptureStaleError as stale:
+                remakes += 1
+                if remakes > REMAKES_MAX:
+                    raise
+                _log.info("remaking capture", reason=stale.message)
+                await self._capture.install()
+                continue
+            except LogBrokenError as broken:
+                plan = NewEpoch(above=0, reason=broken.message, certain=True)
+            if isinstance(plan, Polled):
+                return plan
+            mints += 1
+            if mints > MINTS_MAX:
+                raise SourceError(
+                    f"the change log changes its identity again and again: {plan.reason}",
+                    "stop whatever rewrites the _cdc_ tables at the source",
+                )
+            _log.warning("beginning a new epoch", reason=plan.reason, above=plan.above)
+            seen = None if plan.certain else self._publication.head()
+            await self._capture.mint_epoch(plan.above, seen)
+
+    async def _attempt(self, snapshots: Snapshots | None) -> Polled | NewEpoch:
+        known = self._publication.head()
+        async with self._capture.reading() as reader:
+            state = await reader.state(None if known is None else known.change_id)
+            known = self._publication.recognise(state)
+            plan = plan_poll(known, state)
+            head, rows, events = log_head(state), 0, 0
+            match plan:
+                case NewEpoch():
+                    return plan
+                case Load(reason=reason):
+                    rows = await self._publication.load(reader, state, reason)
+                    return Polled(head=head, rows=rows)
+                case Changes(prev=prev, high=high):
+                    events = await self._publication.publish(head, prev, reader.changes(prev, high))
+                case Idle():
+                    head = known or head
+            if snapshots is not None:
+                rows = await snapshots.snapshot(reader, state)
+            return Polled(head=head, rows=rows, events=events)

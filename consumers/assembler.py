@@ -1,0 +1,178 @@
+"""From the records of a topic to whole groups. Pure: no I/O, no clock.
+
+A record counts if and only if it landed at the offset written in it; a group is whole when its records are
+consecutive, from one writer, from index 0 to the one marked last. Anything else is ignored or ends the group.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from consumers.groups import Group, Groups, Verdict
+from schemas.codec import decode_definition, decode_event
+from schemas.errors import BadEventError
+from schemas.event import NIL, ChangeEvent, Op
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Record(Protocol):
+    """What the assembler reads of a Kafka record."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+class Interrupted(enum.Enum):
+    """Why the assembler stopped: something outside must act before it goes on."""
+
+    TAKE_BACK = "take back"
+    """A group died of which parts were handed out already."""
+    HOLE = "hole"
+    """A group whose predecessors are missing: only a snapshot leads across."""
+    NEW_EPOCH = "new epoch"
+    """A group of a newer life of the log: only its snapshot leads there."""
+    FULL = "full"
+    """As many rows were added as was asked for; there may be more records."""
+
+
+class Counters(msgspec.Struct):
+    """What was seen, for metrics and the closing report."""
+
+    events: int = 0
+    groups: int = 0
+    void: int = 0
+    foreign: int = 0
+    skipped: int = 0
+    torn: int = 0
+
+
+_STOPS = frozenset((Interrupted.HOLE, Interrupted.NEW_EPOCH))
+_ROW_OPS = frozenset((Op.CREATE, Op.UPDATE, Op.DELETE, Op.READ, Op.QUARANTINED))
+
+
+class Assembler:
+    """Feeds the row events of whole, counting, chaining groups into ``groups``.
+
+    Args:
+        groups: where the rows go, and where the reader stands.
+        offset: the first offset that will be fed.
+    """
+
+    def __init__(self, groups: Groups, offset: int) -> None:
+        self.groups = groups
+        self.counters = Counters()
+        self.offset = offset
+        """Everything below it is dealt with: applied in ``groups`` or of no concern. Never inside a group."""
+        self.stopped_by: ChangeEvent | None = None
+        """The event behind the last HOLE or NEW_EPOCH."""
+        self._key_starts: dict[str, int] = {}
+        self._forget_run()
+
+    def feed(self, records: Iterator[Record], limit: int) -> Interrupted | None:
+        """Takes records until they end, until about ``limit`` rows were added, or until interrupted.
+
+        The iterator can be fed again to go on. Raises UnsupportedVersionError
+        for events of a newer major version.
+        """
+        added = 0
+        groups, counters = self.groups, self.counters
+        for record in records:
+            offset = record.offset
+            try:
+                event = decode_event(record.value or b"")
+            except BadEventError:
+                # A stranger's record cannot carry its own offset in our form: it is void like any other.
+                counters.foreign += 1
+                continue
+            if event.offset != offset:
+                counters.void += 1
+                continue
+            if event.index == 0:
+                interrupted = self._begin(event)
+            else:
+                interrupted = self._continue(event)
+            if interrupted in _STOPS:
+                return interrupted
+            if self._applying and event.op in _ROW_OPS:
+                key = record.key or b""
+                groups.put(
+                    event.op,
+                    event.table,
+                    key[self._key_start(event.table) :],
+                    bytes(event.after),
+                    event.change_id,
+                    event.ts_ms,
+                )
+                added += 1
+            elif self._applying and event.op == Op.TRUNCATE:
+                definition = None if event.after == NIL else decode_definition(bytes(event.after))
+                groups.truncate(event.table, definition)
+            if event.last and self._running:
+                self._end(event)
+            if interrupted is not None:
+                return interrupted
+            if added >= limit:
+                return Interrupted.FULL
+        return None
+
+    def _begin(self, event: ChangeEvent) -> Interrupted | None:
+        took = self._abandon_open()
+        self._running, self._writer, self._next = True, event.writer, event.offset + 1
+        group = Group(
+            epoch=event.epoch,
+            epoch_nonce=event.epoch_nonce,
+            prev=event.prev,
+            high=event.high,
+            nonce=event.nonce,
+            exact_at=event.exact_at,
+        )
+        verdict = self.groups.begin(group)
+        if verdict in (Verdict.HOLE, Verdict.NEW_EPOCH):
+            self._forget_run()
+            self.stopped_by = event
+            return Interrupted.HOLE if verdict is Verdict.HOLE else Interrupted.NEW_EPOCH
+        self._applying = verdict is Verdict.APPLY
+        return Interrupted.TAKE_BACK if took else None
+
+    def _continue(self, event: ChangeEvent) -> Interrupted | None:
+        if self._running and event.writer == self._writer and event.offset == self._next:
+            self._next += 1
+            return None
+        # The tail of a group whose beginning we did not see, or which something else has cut in two.
+        return Interrupted.TAKE_BACK if self._abandon_open() else None
+
+    def _end(self, event: ChangeEvent) -> None:
+        if self._applying:
+            self.groups.end()
+            self.counters.groups += 1
+        else:
+            self.counters.skipped += 1
+        self._forget_run()
+        self.offset = event.offset + 1
+
+    def _abandon_open(self) -> bool:
+        if self._running:
+            self.counters.torn += 1
+        self._forget_run()
+        return self.groups.abandon()
+
+    def _forget_run(self) -> None:
+        self._running = False
+        self._applying = False
+        self._writer = 0
+        self._next = 0
+
+    def _key_start(self, table: str) -> int:
+        start = self._key_starts.get(table)
+        if start is None:
+            start = self._key_starts[table] = len(table.encode()) + 1
+        return start

@@ -1,0 +1,102 @@
+"""Starting a cache from Kafka alone: which offset to go on from, and loading the newest snapshot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from schemas.codec import decode_event
+from schemas.errors import BadEventError, KafkaUnavailableError
+from schemas.event import NIL
+from schemas.manifests import CHUNK_KEY, newest_snapshot
+from schemas.snapshot import decode_chunk
+
+if TYPE_CHECKING:
+    from consumers.meta import Checkpoint
+    from consumers.rebuild import Loading
+    from consumers.writer import CacheWriter
+    from schemas.manifests import FoundSnapshot
+    from schemas.snapshot import Chunk
+    from schemas.topics import TopicReader, Topics
+
+_log = structlog.get_logger("consumers.bootstrap")
+
+
+async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpoint) -> int:
+    """Where a node reads on: its stored offset where the record before it proves it, else further back.
+
+    Reading from further back is always right: what the cache has already is skipped, and a gap is a hole.
+    """
+    start, stop = await reader.bounds(topics.events)
+    offset = checkpoint.offset
+    if offset is not None and start < offset <= stop and await _proves(reader, topics, offset - 1, checkpoint):
+        return offset
+    found = await newest_snapshot(reader, topics)
+    resumed = start if found is None else found.announcement.from_offset
+    _log.warning("the stored offset is not in the topic: reading from further back", stored=offset, offset=resumed)
+    return resumed
+
+
+async def _proves(reader: TopicReader, topics: Topics, offset: int, checkpoint: Checkpoint) -> bool:
+    """Whether the record at ``offset`` is the end of a group that this cache has."""
+    record = await reader.record(topics.events, offset)
+    if record is None:
+        return False
+    try:
+        event = decode_event(record.value or b"")
+    except BadEventError:
+        return False
+    return (
+        event.last
+        and event.offset == offset
+        and (event.epoch, event.epoch_nonce) == (checkpoint.epoch, checkpoint.epoch_nonce)
+        and event.high <= checkpoint.change_id
+        and (event.high < checkpoint.change_id or event.nonce == checkpoint.nonce)
+    )
+
+
+async def load_snapshot(reader: TopicReader, topics: Topics, found: FoundSnapshot, writer: CacheWriter) -> int:
+    """Builds a new cache file from a snapshot and swaps it in; returns its rows.
+
+    Raises:
+        KafkaUnavailableError: chunks are missing, or Kafka does not answer.
+    """
+    announcement = found.announcement
+    expected = 0
+    async with writer.loading() as loading:
+        pages = reader.pages(topics.snapshots, announcement.first_offset, announcement.last_offset + 1)
+        async for page in pages:
+            for record in page:
+                if record.key != CHUNK_KEY:
+                    continue
+                chunk = decode_chunk(record.value or b"")
+                if chunk.snapshot != announcement.snapshot:
+                    continue
+                if chunk.index != expected:
+                    break
+                expected += 1
+                await _append(loading, chunk, announcement.position.epoch)
+        if expected != announcement.chunks or loading.rows != announcement.rows:
+            raise KafkaUnavailableError(
+                f"the snapshot in topic {topics.snapshots} is not whole: {expected} of {announcement.chunks} chunks",
+                "run: cdc snapshot",
+            )
+        await writer.adopt(
+            loading,
+            announcement.tables,
+            announcement.position,
+            announcement.database,
+            announcement.from_offset,
+        )
+    _log.info("loaded a snapshot", rows=announcement.rows, position=str(announcement.position.position))
+    return announcement.rows
+
+
+async def _append(loading: Loading, chunk: Chunk, epoch: int) -> None:
+    rows = [(key, row, change_id) for key, row, change_id in chunk.rows if row != NIL]
+    if rows:
+        await loading.append(chunk.table, rows)
+    for key, row, change_id in chunk.rows:
+        if row == NIL:
+            await loading.quarantine(chunk.table, key, epoch, change_id, since_ms=0)

@@ -1,0 +1,183 @@
+"""Deciding what a reader does with a group, and gathering whole groups into batches. Pure: no I/O, no clock.
+
+A reader stands at a head (epoch, change id). Groups of its epoch chain: each says which positions it spans,
+(prev, high]. The same code decides in the Kafka consumer, in the embedded mode and in the simulation.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from consumers.batch import Batch
+from consumers.meta import QUARANTINE_TABLE
+from schemas.event import Head, Op
+from schemas.keys import record_key
+
+if TYPE_CHECKING:
+    from schemas.definition import TableDefinition
+
+
+class Verdict(enum.Enum):
+    """What a reader does with a group."""
+
+    APPLY = "apply"
+    SKIP = "skip"
+    """It holds nothing new: a duplicate, or an empty group."""
+    OLD_EPOCH = "old epoch"
+    """It belongs to a life of the log that is over."""
+    NEW_EPOCH = "new epoch"
+    """It belongs to another life of the log: only a snapshot leads there."""
+    HOLE = "hole"
+    """Something before it is missing: it must not be applied."""
+
+
+class Group(msgspec.Struct, frozen=True):
+    """The header of a group: what one poll saw, every key touched in (prev, high] with its state at high.
+
+    ``exact_at`` is the high of the snapshot its rows were read in, which may be newer than ``high``.
+    """
+
+    epoch: int
+    epoch_nonce: int
+    prev: int
+    high: int
+    nonce: int
+    exact_at: int
+
+
+def judge(head: Head | None, group: Group) -> Verdict:
+    """Says what a reader standing at ``head`` (None: it has loaded nothing) does with a group."""
+    if head is None:
+        return Verdict.NEW_EPOCH
+    if group.epoch < head.epoch:
+        return Verdict.OLD_EPOCH
+    if group.epoch > head.epoch or group.epoch_nonce != head.epoch_nonce:
+        return Verdict.NEW_EPOCH
+    if group.high <= head.change_id:
+        return Verdict.SKIP
+    if group.prev > head.change_id:
+        return Verdict.HOLE
+    return Verdict.APPLY
+
+
+UNPUBLISHABLE = "the source cannot publish this row"
+"""Its key holds NULL, or it is larger than the broker takes."""
+
+
+class QuarantineMark(msgspec.Struct, frozen=True):
+    """Why a row is not in the cache: the value kept in the cache file's quarantine table."""
+
+    reason: str
+    epoch: int
+    change_id: int
+    since_ms: int
+
+
+def encode_mark(mark: QuarantineMark) -> bytes:
+    """A mark as the cache file's quarantine table holds it (msgpack)."""
+    return msgspec.msgpack.encode(mark)
+
+
+class Groups:
+    """Gathers whole groups into ``ready``; the group under way stays apart in ``open`` until its end is seen.
+
+    Args:
+        head: where the reader stands; None when nothing is loaded yet.
+        quarantined: record keys marked in the cache file, so that a later good row lifts its mark.
+    """
+
+    def __init__(self, head: Head | None, quarantined: set[bytes] | None = None) -> None:
+        self.head = head
+        self.ready = Batch()
+        self.open: Batch | None = None
+        self.streamed = False
+        """Parts of the open group were handed out already: if it dies, they must be taken back."""
+        self._quarantined = quarantined if quarantined is not None else set[bytes]()
+        self._group: Group | None = None
+
+    def begin(self, group: Group) -> Verdict:
+        """Judges a group and, where it is to be applied, opens it."""
+        verdict = judge(self.head, group)
+        if verdict is Verdict.APPLY:
+            self.open = Batch()
+            self._group = group
+        return verdict
+
+    def truncate(self, table: str, definition: TableDefinition | None) -> None:
+        """A table is read anew: what the cache has of it goes, rows that follow in the group replace it."""
+        self._batch.truncate(table, definition)
+
+    def put(self, op: str, table: str, key: bytes, row: bytes, change_id: int, ts_ms: int) -> None:
+        """Adds one row event (c, u, d, r or q) to the open group."""
+        batch = self._batch
+        if op == Op.DELETE:
+            batch.put(table, key, None, change_id)
+        elif op == Op.QUARANTINED:
+            batch.put(table, key, None, change_id)
+            self._mark(table, key, change_id, ts_ms)
+            return
+        else:
+            batch.put(table, key, row, change_id)
+        if self._quarantined:
+            self._unmark(table, key, change_id)
+
+    def end(self) -> Head:
+        """The open group is whole: its rows join ``ready`` and the head moves to where it leaves a reader."""
+        group = self._group
+        if group is None or self.head is None or self.open is None:
+            raise RuntimeError("no group is open")
+        self.head = Head(
+            epoch=group.epoch,
+            epoch_nonce=group.epoch_nonce,
+            change_id=group.high,
+            nonce=group.nonce,
+            exact_at=max(group.exact_at, self.head.exact_at),
+        )
+        self.ready.absorb(self.open)
+        self._close()
+        return self.head
+
+    def abandon(self) -> bool:
+        """Drops the open group. True: parts of it were handed out and must be taken back."""
+        streamed = self.streamed
+        self._close()
+        return streamed
+
+    def take_ready(self) -> Batch:
+        """Hands out everything that is whole."""
+        batch, self.ready = self.ready, Batch()
+        return batch
+
+    def take_open(self) -> Batch:
+        """Hands out what there is of the open group, to be written but not committed."""
+        batch = self._batch
+        self.open = Batch()
+        self.streamed = True
+        return batch
+
+    @property
+    def _batch(self) -> Batch:
+        if self.open is None:
+            raise RuntimeError("no group is open")
+        return self.open
+
+    def _close(self) -> None:
+        self.open = None
+        self.streamed = False
+        self._group = None
+
+    def _mark(self, table: str, key: bytes, change_id: int, ts_ms: int) -> None:
+        epoch = self._group.epoch if self._group is not None else 0
+        mark = QuarantineMark(UNPUBLISHABLE, epoch=epoch, change_id=change_id, since_ms=ts_ms)
+        name = record_key(table, key)
+        self._quarantined.add(name)
+        self._batch.put(QUARANTINE_TABLE, name, encode_mark(mark), change_id)
+
+    def _unmark(self, table: str, key: bytes, change_id: int) -> None:
+        name = record_key(table, key)
+        # The mark stays in the set: should this group die, the next good row lifts it again, which is harmless.
+        if name in self._quarantined:
+            self._batch.put(QUARANTINE_TABLE, name, None, change_id)

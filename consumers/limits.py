@@ -1,0 +1,45 @@
+"""Every limit of the apply side, with its unit, in one place."""
+
+from __future__ import annotations
+
+COMMIT_ROWS_MAX = 20_000
+"""Rows of one commit: beyond this a larger commit is hardly faster, and a reader waits longer for it."""
+
+COMMIT_BYTES_MAX = 32 * 1024 * 1024
+"""Bytes of rows of one commit, which is also what may wait in memory behind a commit under way."""
+
+STREAM_ROWS_MAX = 20_000
+"""A group that grows past this is streamed into one open write transaction, part by part."""
+
+STREAM_BYTES_MAX = 16 * 1024 * 1024
+"""The same limit in bytes."""
+
+IDLE_COMMIT_SECONDS = 5.0
+"""How long a checkpoint without rows (an empty group) may wait for rows to be committed with."""
+
+FETCH_WAIT_MS = 200
+"""How long one fetch waits for records before the loop looks at its other duties."""
+
+FETCH_RECORDS_MAX = 10_000
+"""Records handed over by one fetch: at most about 20 ms of decoding on the event loop."""
+
+FETCH_BYTES_MAX = 8 * 1024 * 1024
+"""Bytes asked for in one fetch."""
+
+WATCHDOG_SECONDS = 15.0
+"""Silence after which the topic is asked for its end, to tell an idle topic from a broker that is away."""
+
+KAFKA_REQUEST_SECONDS = 10.0
+"""The longest wait for one answer of a broker (aiokafka's own calls may wait for ever)."""
+
+GROUP_COMMIT_SECONDS = 1.0
+"""How often at most the offset is committed to the Kafka group (for people who watch lag there)."""
+
+BACKOFF_SECONDS_MIN = 0.2
+"""First pause after a failure."""
+
+BACKOFF_SECONDS_MAX = 10.0
+"""Longest pause after repeated failures."""
+
+MANIFEST_WAIT_SECONDS = 5.0
+"""How often a node that lacks a snapshot looks for one."""

@@ -1,0 +1,226 @@
+"""A cache node fed by Kafka: fetches, assembles whole groups, and commits rows and offset together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+from consumers import limits
+from consumers.assembler import Assembler, Interrupted
+from consumers.bootstrap import load_snapshot, resume_offset
+from consumers.subscription import Subscription
+from schemas.errors import OperatorError
+from schemas.event import Head  # noqa: TC001 -- msgspec reads the annotations
+from schemas.manifests import newest_snapshot
+from schemas.topics import TopicGoneError, TopicReader, Topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiokafka.structs import ConsumerRecord
+
+    from consumers.writer import CacheWriter
+    from schemas.event import ChangeEvent
+    from schemas.manifests import FoundSnapshot
+
+_log = structlog.get_logger("consumers.node")
+
+
+class Consumed(msgspec.Struct):
+    """What a node did: rows loaded from snapshots, events applied from the log."""
+
+    rows: int = 0
+    events: int = 0
+
+
+class _Whole(msgspec.Struct, frozen=True):
+    """Where the reader stands when everything in ``groups.ready`` is committed."""
+
+    head: Head
+    offset: int
+
+
+class KafkaNode:
+    """Keeps a cache equal to the database behind a topic.
+
+    Args:
+        writer: the open cache path.
+        client_options: makes what aiokafka's consumer takes to reach Kafka.
+        topics: where the events are.
+        stop: ends it in good order.
+    """
+
+    def __init__(
+        self,
+        writer: CacheWriter,
+        client_options: Callable[[], dict[str, Any]],
+        topics: Topics,
+        stop: asyncio.Event,
+    ) -> None:
+        self._writer = writer
+        self._client_options = client_options
+        self._topics = topics
+        self._stop = stop
+        self._committing: asyncio.Task[None] | None = None
+        self.consumed = Consumed()
+
+    async def follow(self, *, once: bool) -> None:
+        """Applies the topic: for ever, or with ``once`` until what it held at the start is durable.
+
+        Raises:
+            OperatorError: with ``once``, when only a snapshot would help and there is none.
+            KafkaUnavailableError: Kafka is away; calling again goes on where it stood.
+        """
+        offset = await self._resume(once=once)
+        while not self._stop.is_set():
+            found = await self._follow_from(offset, once=once)
+            if found is None:
+                return
+            offset = await self._load(found)
+
+    async def _resume(self, *, once: bool) -> int:
+        checkpoint = self._writer.checkpoint
+        if checkpoint is None:
+            found = await self._wait_for_snapshot("the cache is empty", None, once=once)
+            return -1 if found is None else await self._load(found)
+        async with TopicReader(self._client_options()) as reader:
+            return await resume_offset(reader, self._topics, checkpoint)
+
+    async def _load(self, found: FoundSnapshot) -> int:
+        async with TopicReader(self._client_options()) as reader:
+            self.consumed.rows += await load_snapshot(reader, self._topics, found, self._writer)
+        return found.announcement.from_offset
+
+    async def _follow_from(self, offset: int, *, once: bool) -> FoundSnapshot | None:
+        """Applies groups from an offset on; returns a snapshot when only that leads on, None at the end."""
+        assembler = Assembler(self._writer.groups, offset)
+        options = self._client_options()
+        async with Subscription(options, self._topics.events, self._writer.node, offset) as subscription:
+            try:
+                found = await self._apply(subscription, assembler, offset, once=once)
+                await self._settle()
+                await self._commit_ready(assembler, even_idle=True)
+                await self._settle()
+            finally:
+                await self._abandon()
+            if (checkpoint := self._writer.checkpoint) is not None and checkpoint.offset is not None:
+                await subscription.tell_group_now(checkpoint.offset)
+        return found
+
+    async def _apply(
+        self, subscription: Subscription, assembler: Assembler, offset: int, *, once: bool
+    ) -> FoundSnapshot | None:
+        until = await subscription.end_offset() if once else None
+        loop = asyncio.get_running_loop()
+        idle_since = loop.time()
+        while not self._stop.is_set() and (until is None or offset < until):
+            records = await subscription.fetch()
+            if records:
+                offset = records[-1].offset + 1
+                stopped_by = await self._feed(assembler, records)
+                if stopped_by is not None:
+                    return await self._way_across(stopped_by, once=once)
+            ready = bool(self._writer.groups.ready)
+            if ready or loop.time() - idle_since > limits.IDLE_COMMIT_SECONDS:
+                idle_since = loop.time()
+                await self._commit_ready(assembler, even_idle=not ready)
+            if (checkpoint := self._writer.checkpoint) is not None and checkpoint.offset is not None:
+                subscription.tell_group(checkpoint.offset)
+        return None
+
+    async def _feed(self, assembler: Assembler, records: list[ConsumerRecord]) -> ChangeEvent | None:
+        """Takes in fetched records; returns the event that cannot be passed, if there is one."""
+        iterator = iter(records)
+        groups = self._writer.groups
+        while True:
+            interrupted = assembler.feed(iterator, limits.STREAM_ROWS_MAX)
+            if interrupted is Interrupted.TAKE_BACK:
+                await self._settle()
+                await self._writer.applier.take_back()
+            elif interrupted in (Interrupted.HOLE, Interrupted.NEW_EPOCH):
+                return assembler.stopped_by
+            if self._writer.burdened:
+                await self._settle()
+                await self._commit_ready(assembler, even_idle=False)
+                await self._settle()
+                await self._writer.relieve()
+            if interrupted is None:
+                return None
+
+    async def _commit_ready(self, assembler: Assembler, *, even_idle: bool) -> None:
+        """Starts a commit of what is whole. One runs at a time; what arrives meanwhile is the next one's."""
+        groups = self._writer.groups
+        head, checkpoint = groups.head, self._writer.checkpoint
+        if head is None or checkpoint is None:
+            return
+        if not groups.ready and not (even_idle and assembler.offset != checkpoint.offset):
+            return
+        if self._committing is not None and not self._committing.done():
+            if groups.ready.rows < limits.COMMIT_ROWS_MAX and groups.ready.size_bytes < limits.COMMIT_BYTES_MAX:
+                return
+            await self._settle()
+        await self._settle()
+        batch = groups.take_ready()
+        self.consumed.events += batch.rows
+        self._committing = asyncio.create_task(self._writer.commit(batch, head, assembler.offset))
+
+    async def _settle(self) -> None:
+        """Waits for the commit under way, and raises what it raised."""
+        if self._committing is not None:
+            task, self._committing = self._committing, None
+            await task
+
+    async def _abandon(self) -> None:
+        """Leaves nothing half done behind, whatever went wrong."""
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
+        self._committing = None
+        await self._writer.reset()
+
+    async def _way_across(self, event: ChangeEvent, *, once: bool) -> FoundSnapshot | None:
+        head = self._writer.groups.head
+        reason = f"the topic goes on at {event.epoch}:{event.prev}, the cache stands at " + (
+            "nothing" if head is None else f"{head.epoch}:{head.change_id}"
+        )
+        return await self._wait_for_snapshot(reason, event, once=once)
+
+    async def _wait_for_snapshot(
+        self, reason: str, event: ChangeEvent | None, *, once: bool
+    ) -> FoundSnapshot | None:
+        """Waits until there is a snapshot that leads past ``event``; None when told to stop."""
+        warned = False
+        while not self._stop.is_set():
+            found = await self._look_for_snapshot()
+            if found is not None and (event is None or self._leads_past(found, event)):
+                _log.info("loading a snapshot", reason=reason)
+                return found
+            remedy = "run: cdc poll, or cdc snapshot, at the source"
+            if once:
+                raise OperatorError(f"{reason}, and there is no snapshot in {self._topics.snapshots}", remedy)
+            if not warned:
+                _log.warning("waiting for a snapshot", reason=reason, topic=self._topics.snapshots, remedy=remedy)
+                warned = True
+            try:
+                async with asyncio.timeout(limits.MANIFEST_WAIT_SECONDS):
+                    await self._stop.wait()
+            except TimeoutError:
+                continue
+        return None
+
+    async def _look_for_snapshot(self) -> FoundSnapshot | None:
+        async with TopicReader(self._client_options()) as reader:
+            try:
+                return await newest_snapshot(reader, self._topics)
+            except TopicGoneError:
+                return None
+
+    def _leads_past(self, found: FoundSnapshot, event: ChangeEvent) -> bool:
+        position, head = found.announcement.position, self._writer.groups.head
+        life = (position.epoch, position.epoch_nonce)
+        if life != (event.epoch, event.epoch_nonce):
+            return position.epoch > event.epoch
+        same_life = head is not None and life == (head.epoch, head.epoch_nonce)
+        return head is None or not same_life or position.change_id > head.change_id

@@ -1,0 +1,111 @@
+"""A new cache file beside the old one, and the swap: a load shows all or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from consumers.groups import UNPUBLISHABLE, QuarantineMark, encode_mark
+from consumers.meta import QUARANTINE_TABLE, checkpoint_meta, definition_meta
+from consumers.store import Store, redb_errors
+from schemas.keys import record_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from consumers import _redb
+    from consumers.meta import Checkpoint
+    from schemas.definition import TableDefinition
+
+_log = structlog.get_logger("consumers.rebuild")
+
+_SUFFIX = ".loading"
+
+
+class Loading:
+    """A cache file under way: rows are appended to it, then it takes its place at ``path`` in one step.
+
+    Use as ``async with``, by whoever holds the node's lock; left without ``finish`` the new file is removed,
+    and nothing has changed. What a killed load left behind is removed by the next one.
+
+    Args:
+        path: the cache file to make or to replace.
+        node: the name of the node.
+    """
+
+    def __init__(self, path: Path, node: str) -> None:
+        self._path = path
+        self._node = node
+        self._temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
+        self._store: Store | None = None
+        self._transaction: _redb.WriteTransaction | None = None
+        self.rows = 0
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._open)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._store is not None:
+            await asyncio.to_thread(self._remove)
+
+    async def append(self, table: str, rows: list[tuple[bytes, bytes, int]]) -> None:
+        """Adds rows (key, row, change id) of one table; fastest in key order."""
+        if self._transaction is None:
+            raise RuntimeError("the load is not open")
+        with redb_errors(self._temporary):
+            await asyncio.to_thread(self._transaction.append, table, rows)
+        self.rows += len(rows)
+
+    async def quarantine(self, table: str, key: bytes, epoch: int, change_id: int, since_ms: int) -> None:
+        """Marks a row that the source cannot publish."""
+        mark = QuarantineMark(UNPUBLISHABLE, epoch=epoch, change_id=change_id, since_ms=since_ms)
+        await self.append(QUARANTINE_TABLE, [(record_key(table, key), encode_mark(mark), change_id)])
+
+    async def finish(self, definitions: Iterable[TableDefinition], checkpoint: Checkpoint) -> None:
+        """Makes everything durable and puts the file at its path; readers follow."""
+        await asyncio.to_thread(self._finish, list(definitions), checkpoint)
+
+    def _open(self) -> None:
+        for left_behind in self._path.parent.glob(f"{self._path.name}.*{_SUFFIX}"):
+            _log.info("removing what an interrupted load left behind", file=str(left_behind))
+            left_behind.unlink(missing_ok=True)
+        # Nobody else reads it before it is whole: exclusive, which writes faster.
+        self._store = Store.create(self._temporary, self._node, shared=False)
+        self._transaction = self._store.database.begin()
+
+    def _finish(self, definitions: list[TableDefinition], checkpoint: Checkpoint) -> None:
+        if self._transaction is None or self._store is None:
+            raise RuntimeError("the load is not open")
+        with redb_errors(self._temporary):
+            for definition in definitions:
+                self._transaction.put({definition.name: []})
+                self._transaction.set_meta(definition_meta(definition.name, definition))
+            self._transaction.set_meta(checkpoint_meta(checkpoint))
+            self._transaction.commit()
+            self._store.close()
+        self._store = self._transaction = None
+        self._temporary.rename(self._path)
+        _sync_folder(self._path.parent)
+
+    def _remove(self) -> None:
+        if self._transaction is not None:
+            self._transaction.abort()
+        if self._store is not None:
+            self._store.close()
+        self._store = self._transaction = None
+        self._temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename survive a power failure."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

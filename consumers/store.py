@@ -1,0 +1,150 @@
+"""The cache file as its one writer sees it: rows and checkpoint move together, or not at all."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from consumers import _redb
+from consumers.batch import Batch
+from consumers.meta import (
+    QUARANTINE_TABLE,
+    Checkpoint,
+    Identity,
+    Meta,
+    checkpoint_meta,
+    definition_meta,
+    identity_meta,
+    read_checkpoint,
+    read_definitions,
+    read_identity,
+)
+from schemas.errors import CacheBusyError, CacheCorruptError, CacheError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from schemas.definition import TableDefinition
+
+
+class Store:
+    """An open cache file. Its calls block: they belong on the applier's thread.
+
+    Args:
+        path: the file.
+        database: the open database.
+    """
+
+    def __init__(self, path: Path, database: _redb.Database) -> None:
+        self.path = path
+        self.database = database
+        with redb_errors(path):
+            meta = database.meta()
+        if read_identity(meta) is None:
+            raise UsageError(f"{path} is a redb file, but no cache of ours", "give another --cache path")
+        self.checkpoint: Checkpoint | None = read_checkpoint(meta)
+        self.definitions: Mapping[str, TableDefinition] = read_definitions(meta)
+        self._transaction: _redb.WriteTransaction | None = None
+
+    @classmethod
+    def create(cls, path: Path, node: str, *, shared: bool) -> Store:
+        """Makes a new cache file; refuses to touch an existing one."""
+        with redb_errors(path):
+            database = _redb.Database.create(path, shared=shared)
+            database.apply({}, identity_meta(Identity(node=node, created_ms=time.time_ns() // 1_000_000)))
+        return cls(path, database)
+
+    @classmethod
+    def open(cls, path: Path, *, shared: bool, check: bool = False) -> Store:
+        """Opens an existing cache file for writing; repairs it after an unclean end.
+
+        ``check``: verify every page of it also after a clean end.
+        """
+        with redb_errors(path):
+            database = _redb.Database.open(path, shared=shared, check=check)
+        return cls(path, database)
+
+    def commit(self, batch: Batch, checkpoint: Checkpoint) -> None:
+        """Makes a batch, and what was streamed before it, durable together with the checkpoint."""
+        with redb_errors(self.path):
+            meta = checkpoint_meta(checkpoint)
+            if self._transaction is None and not batch.truncated:
+                self.database.apply(batch.ops, meta)
+            else:
+                transaction = self._begin()
+                self._put(transaction, batch)
+                transaction.set_meta(meta)
+                transaction.commit()
+                self._transaction = None
+        self.checkpoint = checkpoint
+        if batch.truncated:
+            self.definitions = read_definitions(self.database.meta())
+
+    def stream(self, batch: Batch) -> None:
+        """Writes a part of a group that is too big for memory; nobody sees it before the commit."""
+        with redb_errors(self.path):
+            self._put(self._begin(), batch)
+
+    def take_back(self) -> None:
+        """Undoes everything streamed since the last commit."""
+        if self._transaction is not None:
+            transaction, self._transaction = self._transaction, None
+            with redb_errors(self.path):
+                transaction.abort()
+
+    def close(self) -> None:
+        """Gives the file back; what was not committed is gone."""
+        self.take_back()
+        self.database.close()
+
+    def quarantined(self) -> set[bytes]:
+        """The record keys of all quarantined rows."""
+        keys: set[bytes] = set()
+        with redb_errors(self.path), self.database.snapshot() as snapshot:
+            after: bytes | None = None
+            while page := snapshot.scan(QUARANTINE_TABLE, after=after):
+                keys.update(key for key, _, _ in page)
+                after = page[-1][0]
+        return keys
+
+    def _begin(self) -> _redb.WriteTransaction:
+        if self._transaction is None:
+            self._transaction = self.database.begin()
+        return self._transaction
+
+    @staticmethod
+    def _put(transaction: _redb.WriteTransaction, batch: Batch) -> None:
+        meta: Meta = {}
+        for table, definition in batch.truncated.items():
+            if definition is None:
+                transaction.drop_table(table)
+            else:
+                transaction.truncate(table)
+            meta |= definition_meta(table, definition)
+        if meta:
+            transaction.set_meta(meta)
+        transaction.put(batch.ops)
+
+
+@contextmanager
+def redb_errors(path: Path) -> Iterator[None]:
+    """Turns the binding's errors into ours, with the remedy."""
+    try:
+        yield
+    except _redb.BusyError as error:
+        raise CacheBusyError(
+            f"another process has the cache file {path} open for writing",
+            "stop it, or give this node a cache file of its own with --cache",
+        ) from error
+    except _redb.NotFoundError as error:
+        raise UsageError(f"there is no cache file {path}", "run: cdc sync, or give --cache") from error
+    except _redb.NotADatabaseError as error:
+        raise UsageError(f"{path} is no redb database", "give another --cache path") from error
+    except (_redb.CorruptedError, _redb.DamagedRowError) as error:
+        raise CacheCorruptError(f"the cache file {path} is damaged: {error}", "run: cdc rebuild") from error
+    except _redb.StorageFullError as error:
+        raise CacheError(f"no room to write the cache file {path}", "free disk space") from error
+    except _redb.RedbError as error:
+        raise CacheError(f"the cache file {path} failed: {error}", "see the log") from error

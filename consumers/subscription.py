@@ -1,0 +1,130 @@
+"""The stream of a topic's records from an offset on, with a watchdog; and the offset told to the Kafka group."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from consumers import limits
+from schemas.topics import PARTITION, TopicGoneError, kafka_errors, stop_client
+
+if TYPE_CHECKING:
+    from aiokafka.structs import ConsumerRecord
+
+_log = structlog.get_logger("consumers.subscription")
+
+
+class Subscription:
+    """Reads one topic in order. Use as ``async with``.
+
+    Args:
+        client_options: how to reach Kafka, as aiokafka's consumer takes it.
+        topic: what to read.
+        group: the Kafka group that offsets are committed to, for the tools that people watch lag with. The
+            checkpoint in redb is what counts.
+        offset: where to begin.
+    """
+
+    def __init__(self, client_options: dict[str, Any], topic: str, group: str, offset: int) -> None:
+        self._options = client_options
+        self._topic = topic
+        self._group = group
+        self._partition = TopicPartition(topic, PARTITION)
+        self._start = offset
+        self._last_seen = 0.0
+        self._committed = -1
+        self._committed_at = 0.0
+        self._committing: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._consumer = AIOKafkaConsumer(
+            **{
+                "max_partition_fetch_bytes": limits.FETCH_BYTES_MAX,
+                "fetch_max_bytes": limits.FETCH_BYTES_MAX,
+                **self._options,
+            },
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+        )
+        try:
+            async with kafka_errors("connecting to Kafka"):
+                await self._consumer.start()
+        except BaseException:
+            await stop_client(self._consumer.stop())
+            raise
+        self._consumer.assign([self._partition])
+        self._consumer.seek(self._partition, self._start)
+        self._last_seen = asyncio.get_running_loop().time()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._committing is not None:
+            self._committing.cancel()
+            await asyncio.wait([self._committing])
+        await stop_client(self._consumer.stop())
+
+    async def fetch(self) -> list[ConsumerRecord]:
+        """The next records, in order; none when there was nothing new for a moment.
+
+        Raises:
+            KafkaUnavailableError: Kafka is away, the topic is gone, or the offset is not in it any more.
+        """
+        async with kafka_errors(f"reading topic {self._topic}"):
+            fetched = await self._consumer.getmany(
+                self._partition, timeout_ms=limits.FETCH_WAIT_MS, max_records=limits.FETCH_RECORDS_MAX
+            )
+        now = asyncio.get_running_loop().time()
+        records = fetched.get(self._partition)
+        if records:
+            self._last_seen = now
+            return records
+        if now - self._last_seen > limits.WATCHDOG_SECONDS:
+            await self._look_alive()
+            self._last_seen = now
+        return []
+
+    async def end_offset(self) -> int:
+        """The offset that the next record of the topic will get."""
+        async with kafka_errors(f"asking for the end of topic {self._topic}"):
+            return (await self._consumer.end_offsets([self._partition]))[self._partition]
+
+    def tell_group(self, offset: int) -> None:
+        """Commits a durable offset to the Kafka group now and then, without ever waiting for it."""
+        now = asyncio.get_running_loop().time()
+        under_way = self._committing is not None and not self._committing.done()
+        if offset == self._committed or under_way:
+            return
+        if now - self._committed_at < limits.GROUP_COMMIT_SECONDS:
+            return
+        self._committed_at = now
+        self._committing = asyncio.create_task(self._commit(offset))
+
+    async def tell_group_now(self, offset: int) -> None:
+        """Commits a durable offset to the Kafka group before leaving, best effort."""
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
+        if offset != self._committed:
+            await self._commit(offset)
+
+    async def _commit(self, offset: int) -> None:
+        try:
+            async with asyncio.timeout(limits.KAFKA_REQUEST_SECONDS):
+                await self._consumer.commit({self._partition: offset})
+        except (TimeoutError, KafkaError, OSError) as error:
+            _log.warning(
+                "the Kafka group does not know our offset", reason=str(error) or type(error).__name__, offset=offset
+            )
+        else:
+            self._committed = offset
+
+    async def _look_alive(self) -> None:
+        """Silence may be an idle topic, a broker that is away, or a topic that was deleted: asks which."""
+        async with kafka_errors(f"watching topic {self._topic}"):
+            if self._topic not in await self._consumer.topics():
+                raise TopicGoneError(f"topic {self._topic} does not exist any more", "run: cdc poll")
+            await self._consumer.end_offsets([self._partition])

@@ -1,0 +1,194 @@
+"""The writing side of a cache path: its lock, its file (or none yet), and the groups on their way into it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from consumers import limits
+from consumers.applier import Applier
+from consumers.groups import Groups
+from consumers.meta import Checkpoint
+from consumers.nodelock import NodeLock
+from consumers.rebuild import Loading
+from consumers.store import Store
+from schemas.errors import CacheBusyError, CacheCorruptError
+from schemas.event import Head
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from consumers.batch import Batch
+    from schemas.definition import TableDefinition
+    from schemas.snapshot import Database
+
+_log = structlog.get_logger("consumers.writer")
+
+_LOCK_RETRY_SECONDS = 0.05
+
+
+class CacheWriter:
+    """Owns a cache path while it is open. Use as ``async with``.
+
+    Args:
+        path: the cache file; it need not exist yet.
+        node: the node's name.
+        shared: other processes may read while we write.
+        check: verify every page at the start also after a clean end.
+        lock_seconds: how long to wait for another writer to go.
+    """
+
+    def __init__(
+        self, path: Path, node: str, *, shared: bool = True, check: bool = False, lock_seconds: float = 0.0
+    ) -> None:
+        self.path = path
+        self.node = node
+        self.groups = Groups(None)
+        self._shared = shared
+        self._check = check
+        self._lock_seconds = lock_seconds
+        self._lock = NodeLock(path)
+        self._applier: Applier | None = None
+        self.database_id = ""
+        self.source_url = ""
+
+    async def __aenter__(self) -> Self:
+        await self._acquire()
+        try:
+            if await asyncio.to_thread(self.path.exists):
+                await self._open_file()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._close_file()
+        self._lock.release()
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The last durable checkpoint; None before the first load."""
+        return None if self._applier is None else self._applier.checkpoint
+
+    @property
+    def applier(self) -> Applier:
+        """The thread that writes the file."""
+        if self._applier is None:
+            raise RuntimeError("there is no cache file yet")
+        return self._applier
+
+    @property
+    def burdened(self) -> bool:
+        """Whether the group under way is too big to be held in memory."""
+        batch = self.groups.open
+        return batch is not None and (
+            batch.rows >= limits.STREAM_ROWS_MAX or batch.size_bytes >= limits.STREAM_BYTES_MAX
+        )
+
+    async def relieve(self) -> None:
+        """Streams what there is of the group under way into the open transaction.
+
+        Whole groups before it must have been committed.
+        """
+        if self.groups.ready:
+            raise RuntimeError("whole groups are committed before a part of the next one is streamed")
+        await self.applier.stream(self.groups.take_open())
+
+    async def commit(self, batch: Batch, head: Head, offset: int | None) -> None:
+        """Makes a batch of whole groups durable, with the checkpoint at ``head`` that they lead to."""
+        await self.applier.commit(batch, self._checkpoint(head, offset))
+
+    async def abandon(self) -> None:
+        """Drops the group under way, and what was streamed of it."""
+        if self.groups.abandon():
+            await self.applier.take_back()
+
+    async def reset(self) -> None:
+        """Goes back to the last durable checkpoint: forgets everything that was not committed."""
+        if self._applier is None:
+            self.groups = Groups(None)
+            return
+        await self._applier.take_back()
+        self.groups = Groups(_head(self._applier.checkpoint), await self._applier.quarantined())
+
+    def loading(self) -> Loading:
+        """A new file beside the old one, to be given to ``adopt`` when every row is in it."""
+        return Loading(self.path, self.node)
+
+    async def adopt(
+        self,
+        loading: Loading,
+        definitions: Iterable[TableDefinition],
+        head: Head,
+        database: Database,
+        offset: int | None,
+    ) -> None:
+        """Swaps the loaded file in and goes on with it; readers follow."""
+        self.database_id, self.source_url = database.id, database.url
+        await loading.finish(definitions, self._checkpoint(head, offset))
+        await self._close_file()
+        await self._open_file()
+
+    async def _acquire(self) -> None:
+        # A reader that looks whether a writer lives holds the lock for an instant, hence at least one retry.
+        deadline = time.monotonic() + max(self._lock_seconds, 4 * _LOCK_RETRY_SECONDS)
+        while True:
+            try:
+                self._lock.acquire()
+            except CacheBusyError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_LOCK_RETRY_SECONDS)
+            else:
+                return
+
+    async def _open_file(self) -> None:
+        try:
+            store = await asyncio.to_thread(Store.open, self.path, shared=self._shared, check=self._check)
+        except CacheCorruptError as error:
+            aside = self.path.with_name(f"{self.path.name}.corrupt-{int(time.time())}")
+            self.path.rename(aside)
+            _log.error("the cache file is damaged: kept aside, rebuilding", reason=error.message, file=str(aside))  # noqa: TRY400 -- the line says it all
+            self.groups = Groups(None)
+            return
+        self._applier = Applier(store)
+        checkpoint = store.checkpoint
+        if checkpoint is not None:
+            self.database_id, self.source_url = checkpoint.database_id, checkpoint.source_url
+        self.groups = Groups(_head(checkpoint), await self._applier.quarantined())
+
+    async def _close_file(self) -> None:
+        if self._applier is not None:
+            applier, self._applier = self._applier, None
+            async with applier:
+                pass
+
+    def _checkpoint(self, head: Head, offset: int | None) -> Checkpoint:
+        return Checkpoint(
+            epoch=head.epoch,
+            epoch_nonce=head.epoch_nonce,
+            change_id=head.change_id,
+            nonce=head.nonce,
+            exact_at=head.exact_at,
+            offset=offset,
+            database_id=self.database_id,
+            source_url=self.source_url,
+        )
+
+
+def _head(checkpoint: Checkpoint | None) -> Head | None:
+    """Where a checkpoint leaves a reader."""
+    if checkpoint is None:
+        return None
+    return Head(
+        epoch=checkpoint.epoch,
+        epoch_nonce=checkpoint.epoch_nonce,
+        change_id=checkpoint.change_id,
+        nonce=checkpoint.nonce,
+        exact_at=checkpoint.exact_at,
+    )

@@ -1,0 +1,67 @@
+"""Finding the newest snapshot in Kafka: the poller must know what there is, a node where to start."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from schemas.codec import decode_event
+from schemas.errors import BadEventError
+from schemas.event import Op
+from schemas.snapshot import Announcement, decode_announcement, decode_manifest
+
+if TYPE_CHECKING:
+    from schemas.snapshot import Manifest
+    from schemas.topics import TopicReader, Topics
+
+MANIFEST_KEY: Final = b"manifest"
+"""The key of a manifest's record; chunks have the key ``CHUNK_KEY``."""
+
+CHUNK_KEY: Final = b"chunk"
+
+
+class FoundSnapshot(msgspec.Struct, frozen=True):
+    """A snapshot of which every part was seen to exist, and where its announcement lies."""
+
+    announcement: Announcement
+    announcement_offset: int
+
+
+async def newest_snapshot(reader: TopicReader, topics: Topics) -> FoundSnapshot | None:
+    """Returns the newest snapshot whose announcement counts, whose chunks exist and from which one can read on.
+
+    Raises:
+        TopicGoneError: there are no topics yet.
+        KafkaUnavailableError: Kafka does not answer.
+    """
+    start, stop = await reader.bounds(topics.snapshots)
+    events_start, events_stop = await reader.bounds(topics.events)
+    async for record in reader.backwards(topics.snapshots, start, stop, window=2, window_max=32):
+        if record.key != MANIFEST_KEY:
+            continue
+        try:
+            manifest = decode_manifest(record.value or b"")
+        except BadEventError:
+            continue
+        if manifest.first_offset < start or not events_start <= manifest.announcement_offset < events_stop:
+            continue
+        announcement = await _announcement(reader, topics, manifest)
+        if announcement is not None and announcement.from_offset >= events_start:
+            return FoundSnapshot(announcement, manifest.announcement_offset)
+    return None
+
+
+async def _announcement(reader: TopicReader, topics: Topics, manifest: Manifest) -> Announcement | None:
+    """The announcement a manifest points at, if it is there and counts."""
+    record = await reader.record(topics.events, manifest.announcement_offset)
+    if record is None:
+        return None
+    try:
+        event = decode_event(record.value or b"")
+        if event.op != Op.SNAPSHOT or event.offset != record.offset:
+            return None
+        announcement = decode_announcement(event.after)
+    except BadEventError:
+        return None
+    return announcement if announcement.snapshot == manifest.snapshot else None

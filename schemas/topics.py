@@ -1,0 +1,183 @@
+"""Names of the topics, and bounded reads of them: what both sides ask a topic outside its stream."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
+
+from schemas.errors import KafkaUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+    from aiokafka.structs import ConsumerRecord
+
+PARTITION = 0
+"""A database's events are one partition: order and whole groups matter more than parallel ones."""
+
+REQUEST_SECONDS_MAX = 10.0
+"""The longest wait for one answer of a broker: several of aiokafka's own calls may wait for ever."""
+
+STALL_SECONDS_MAX = 30.0
+"""The longest silence in the middle of a range of which we know that it exists."""
+
+STOP_SECONDS_MAX = 3.0
+"""The longest wait for a client to close: it may wait for a broker that is away."""
+
+
+class Topics(msgspec.Struct, frozen=True):
+    """The topics of one database."""
+
+    events: str
+
+    @property
+    def snapshots(self) -> str:
+        """Chunks of snapshots, and the manifests that find them."""
+        return f"{self.events}.snapshots"
+
+    @property
+    def quarantine(self) -> str:
+        """What nodes could not apply."""
+        return f"{self.events}.quarantine"
+
+
+class TopicGoneError(KafkaUnavailableError):
+    """The topic does not exist, or not any more."""
+
+
+class RangeGoneError(KafkaUnavailableError):
+    """Records that were asked for are no longer in the topic."""
+
+
+@asynccontextmanager
+async def kafka_errors(doing: str, seconds: float = REQUEST_SECONDS_MAX) -> AsyncIterator[None]:
+    """Bounds a call to Kafka in time, and turns its errors into ours."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except UnknownTopicOrPartitionError as error:
+        raise TopicGoneError(f"{doing}: there is no such topic", "run: cdc poll") from error
+    except TimeoutError as error:
+        raise KafkaUnavailableError(
+            f"{doing}: no answer from Kafka within {seconds:g} s", "check that the broker runs"
+        ) from error
+    except (KafkaError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        raise KafkaUnavailableError(f"{doing}: {reason}", "check bootstrap_servers and the broker") from error
+
+
+async def stop_client(stopping: Awaitable[None]) -> None:
+    """Waits for an aiokafka client's ``stop()``, but not for a broker that is away."""
+    try:
+        async with asyncio.timeout(STOP_SECONDS_MAX):
+            await stopping
+    except (TimeoutError, KafkaError, OSError):
+        return  # nothing of ours is lost: positions live in the topic and in redb
+
+
+class TopicReader:
+    """Reads ranges of topics by offset, with a limit on every wait. Use as ``async with``.
+
+    Args:
+        client_options: how to reach Kafka, as aiokafka's consumer takes it.
+    """
+
+    def __init__(self, client_options: dict[str, Any]) -> None:
+        self._options = client_options
+
+    async def __aenter__(self) -> Self:
+        self._consumer = AIOKafkaConsumer(
+            **self._options, enable_auto_commit=False, auto_offset_reset="none", group_id=None
+        )
+        try:
+            async with kafka_errors("connecting to Kafka"):
+                await self._consumer.start()
+        except BaseException:
+            await stop_client(self._consumer.stop())
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await stop_client(self._consumer.stop())
+
+    async def bounds(self, topic: str) -> tuple[int, int]:
+        """The first offset that exists, and the one that the next record will get.
+
+        Raises:
+            TopicGoneError: there is no such topic.
+            KafkaUnavailableError: Kafka does not answer.
+        """
+        partition = TopicPartition(topic, PARTITION)
+        async with kafka_errors(f"asking for the end of topic {topic}"):
+            if topic not in await self._consumer.topics():
+                raise UnknownTopicOrPartitionError
+            starts = await self._consumer.beginning_offsets([partition])
+            ends = await self._consumer.end_offsets([partition])
+        return starts[partition], ends[partition]
+
+    async def pages(self, topic: str, start: int, stop: int) -> AsyncIterator[list[ConsumerRecord]]:
+        """The records from ``start`` up to, not including, ``stop``; both must lie within the bounds.
+
+        Raises:
+            RangeGoneError: retention was faster.
+            KafkaUnavailableError: Kafka does not answer.
+        """
+        if start >= stop:
+            return
+        partition = TopicPartition(topic, PARTITION)
+        self._consumer.assign([partition])
+        self._consumer.seek(partition, start)
+        position = start
+        loop = asyncio.get_running_loop()
+        last_record = loop.time()
+        while position < stop:
+            try:
+                async with kafka_errors(f"reading topic {topic}"):
+                    fetched = await self._consumer.getmany(partition, timeout_ms=1000)
+            except KafkaUnavailableError as error:
+                if isinstance(error.__cause__, OffsetOutOfRangeError):
+                    raise RangeGoneError(
+                        f"records of topic {topic} from offset {position} on are gone", "run: cdc snapshot"
+                    ) from error
+                raise
+            records = fetched.get(partition, [])
+            if records:
+                last_record = loop.time()
+                position = records[-1].offset + 1
+                yield [record for record in records if record.offset < stop]
+            elif loop.time() - last_record > STALL_SECONDS_MAX:
+                raise KafkaUnavailableError(
+                    f"reading topic {topic}: silent for {STALL_SECONDS_MAX:g} s at offset {position}",
+                    "check that the broker runs, and the right to READ the topic",
+                )
+
+    async def record(self, topic: str, offset: int) -> ConsumerRecord | None:
+        """The record at an offset within the bounds; None where compaction removed it."""
+        async for page in self.pages(topic, offset, offset + 1):
+            for record in page:
+                return record
+        return None
+
+    async def backwards(
+        self, topic: str, start: int, stop: int, *, window: int, window_max: int
+    ) -> AsyncIterator[ConsumerRecord]:
+        """The records from the one before ``stop`` back to ``start``, read in windows of growing length.
+
+        Args:
+            topic: which topic.
+            start: first offset of interest, ``stop``: the one after the last; both within the bounds.
+            stop: see ``start``.
+            window: records of the first window.
+            window_max: records of the largest one, all of which are held in memory.
+        """
+        while stop > start:
+            low = max(start, stop - window)
+            records = [record async for page in self.pages(topic, low, stop) for record in page]
+            for record in reversed(records):
+                yield record
+            stop, window = low, min(window * 4, window_max)
