@@ -1,6 +1,6 @@
 """Every command by name, and how one is run.
 
-To add a command, write ``cdc/cli/NAME.py`` and one line in `COMMANDS`::
+To add a command, write one line in `COMMANDS`, its help, and ``cdc/cli/NAME.py`` with a function NAME::
 
     def poll(
         *,
@@ -13,9 +13,9 @@ To add a command, write ``cdc/cli/NAME.py`` and one line in `COMMANDS`::
         result = run_async(do_the_work(config, stop), stop=stop)
         print_result(common, result.to_json(), "text for people")
 
-The function returns its exit code, None for 0, or raises a CdcError; its docstring is its help. Every flag
-names its environment variable (``CDC_`` and the flag's name; a test holds this). Logs are set up before the
-function is called. Modules are imported only when their command is asked for.
+The function returns its exit code, None for 0, or raises a CdcError. Every flag names its environment variable
+(``CDC_`` and the flag's name; a test holds this). Logs are set up before the function is called. Modules are
+imported only when their command is asked for.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 DISTRIBUTION = "turso-redb-cdc"
 
 COMMANDS = {
-    "init": "cdc.cli.init:init",
-    "get": "cdc.cli.get:get",
-    "scan": "cdc.cli.scan:scan",
-    "dump": "cdc.cli.dump:dump",
+    "init": "Write a commented cdc.toml to start from; an existing one is left alone.",
+    "get": "Print one row of the cache.",
+    "scan": "Print rows of a table of the cache as JSON lines, in key order.",
+    "dump": "Print whole tables of the cache as JSON lines: tables by name, rows in key order.",
 }
 
 
@@ -57,8 +57,8 @@ def make_app() -> App:
         version=_version,
         version_flags=["--version"],
     )
-    for name, function in COMMANDS.items():
-        app.command(function, name=name)
+    for name, summary in COMMANDS.items():
+        app.command(f"cdc.cli.{name}:{name}", name=name, help=summary)
     return app
 
 

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from schemas.values import json_line, value_to_json
+from schemas.values import json_line, row_to_json, value_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -76,6 +76,15 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     for row in rows:
         made.add_row(*(Text(printable(str(cell))) for cell in row))
     return made
+
+
+def row_document(table: str, key: Sequence[Value], row: Mapping[str, Value] | None) -> dict[str, Any]:
+    """Return the JSON document of one row of the cache; None says that there is none."""
+    return {
+        "table": table,
+        "key": [value_to_json(value) for value in key],
+        "row": None if row is None else row_to_json(row),
+    }
 
 
 def value_text(value: Value) -> str:

@@ -1,0 +1,38 @@
+"""``cdc get``: one row of the cache."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from cdc.cli.common import DEFAULTS, Common
+from cdc.cli.key_arguments import read_key
+from cdc.cli.output import print_json, print_text, printable, row_document, value_text
+from consumers.cache import Cache
+from schemas.errors import ExitCode, NoRowError
+
+
+def get(
+    table: Annotated[str, Parameter(help="The table.")],
+    /,
+    *key: Annotated[
+        str, Parameter(help="One per key column, in the primary key's order; negative numbers after --.")
+    ],
+    exact: Annotated[
+        str | None,
+        Parameter(name="--key", env_var="CDC_KEY", help="The key as a JSON array, instead of KEY arguments."),
+    ] = None,
+    common: Common = DEFAULTS,
+) -> int | None:
+    """Print one row of the cache."""
+    with Cache.open(common.load().cache.path) as cache:
+        values = read_key(cache.definition(table), key, exact)
+        row = cache.get(table, *values)
+    if common.json:
+        print_json(row_document(table, values, row))
+        return ExitCode.NO_ROW if row is None else None
+    if row is None:
+        raise NoRowError(f"there is no such row in {table}", "see the keys there are: cdc scan")
+    print_text("\n".join(f"{printable(name)}: {value_text(value)}" for name, value in row.items()))
+    return None

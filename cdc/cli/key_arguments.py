@@ -1,0 +1,108 @@
+"""KEY arguments of the command line, read as SQLite would store them in the key's columns."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from schemas.errors import UsageError
+from schemas.values import INTEGER_MAX, INTEGER_MIN, text_from_bytes, values_from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.definition import TableDefinition
+    from schemas.values import Value
+
+_INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+# SQLite turns a REAL into an INTEGER, where the column asks for it, only within these bounds
+# (sqlite3RealSameAsInt in vdbemem.c).
+_SAFE_REAL = 2**51
+_INTEGER_DIGITS_MAX = 19
+
+
+def read_key(definition: TableDefinition, words: Sequence[str], exact: str | None) -> tuple[Value, ...]:
+    """Return the key that was typed.
+
+    Args:
+        definition: the table's.
+        words: one argument per key column, read by the column's affinity.
+        exact: the text of ``--key``, a JSON array of values; it takes the words' place.
+
+    Raises:
+        UsageError: the number of values is not the key's, or one cannot be of its column's kind.
+    """
+    if exact is not None:
+        if words:
+            raise UsageError("the key is given twice", "give either KEY arguments or --key")
+        values = _read_json(exact)
+    else:
+        values = tuple(words)
+    if len(values) != len(definition.key):
+        raise UsageError(
+            f"a key of {definition.name} has {len(definition.key)} columns, not {len(values)}",
+            f"give {', '.join(definition.key)}, in this order",
+        )
+    if exact is not None:
+        return values
+    affinities = {column.name: column.affinity for column in definition.columns}
+    return tuple(
+        _by_affinity(word, name, affinities[name]) for word, name in zip(words, definition.key, strict=True)
+    )
+
+
+def _read_json(text: str) -> tuple[Value, ...]:
+    try:
+        return values_from_json(msgspec.json.decode(text))
+    except (msgspec.DecodeError, UnicodeError):
+        raise UsageError("--key is no JSON", """give an array of values, such as '["ep-1", 2]'""") from None
+
+
+def _by_affinity(word: str, column: str, affinity: str) -> Value:
+    """Return what a column of this affinity makes of a text (SQLite's "Determination Of Column Affinity")."""
+    number = word.strip(" \t\n\v\f\r")
+    if affinity == "REAL":
+        return _real(number, column)
+    if affinity in ("INTEGER", "NUMERIC"):
+        value = _number(number)
+        if affinity == "NUMERIC" and value is None:
+            return _text(word)
+        if isinstance(value, int) or (affinity == "NUMERIC" and value is not None):
+            return value
+        raise _wrong_kind(column, "an integer of 64 bits")
+    # TEXT takes it as it is, and so does BLOB, which converts nothing.
+    return _text(word)
+
+
+def _number(text: str) -> int | float | None:
+    if _INTEGER.fullmatch(text) and len(text.lstrip("+-0")) <= _INTEGER_DIGITS_MAX:
+        integer = int(text)
+        if INTEGER_MIN <= integer <= INTEGER_MAX:
+            return integer
+    if not _NUMBER.fullmatch(text):
+        return None
+    real = float(text)
+    return int(real) if abs(real) < _SAFE_REAL and real.is_integer() else real
+
+
+def _real(text: str, column: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise _wrong_kind(column, "a number")
+    # SQLite stores a zero without its sign.
+    return float(text) or 0.0
+
+
+def _text(word: str) -> Value:
+    # Arguments that are not UTF-8 come with surrogates in the place of their bytes.
+    return text_from_bytes(os.fsencode(word))
+
+
+def _wrong_kind(column: str, kind: str) -> UsageError:
+    return UsageError(
+        f"the key column {column} takes {kind}",
+        "give one, or the exact value as JSON with --key '[...]'",
+    )
