@@ -13,9 +13,9 @@ To add a command, write one line in `COMMANDS`, its help, and ``cdc/cli/NAME.py`
         result = run_async(do_the_work(config, stop), stop=stop)
         print_result(common, result.to_json(), "text for people")
 
-The function returns its exit code, None for 0, or raises a CdcError. Every flag names its environment variable
-(``CDC_`` and the flag's name; a test holds this). Logs are set up before the function is called. Modules are
-imported only when their command is asked for.
+The function returns its exit code, None for 0, or raises a CdcError. Every flag names its environment
+variable (``CDC_`` and the flag's name; a test holds this). Logs are set up before the function is called.
+Modules are imported only when their command is asked for.
 """
 
 from __future__ import annotations
