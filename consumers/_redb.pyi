@@ -21,7 +21,7 @@ Meta: TypeAlias = dict[str, bytes | None]
 """By name: the value, or None to remove it."""
 
 class RedbError(Exception):
-    """Base of every error of this module; itself raised where redb panicked or refused for another reason."""
+    """Base of every error of this module; itself raised where redb refused for a reason of no own class."""
 
 class BusyError(RedbError):
     """Another process has the file, or another transaction or snapshot of this handle is open."""
@@ -58,6 +58,9 @@ class ExistsError(IoError):
 
 class ReadOnlyError(RedbError):
     """The database was opened for reading only."""
+
+class PanickedError(RedbError):
+    """redb met a state that it holds impossible: most likely damage, so ``check_integrity``."""
 
 @final
 class Database:
@@ -101,8 +104,8 @@ class Database:
     @property
     def readonly(self) -> bool: ...
     @property
-    def repaired(self) -> bool:
-        """Whether ``open`` found an unclean end (or was told to check) and verified the whole file."""
+    def verified(self) -> bool:
+        """Whether ``open`` verified every page: after an unclean end, or because of ``check``."""
 
     def apply(self, ops: Ops, meta: Meta, *, durable: bool = True, timeout: float = 30.0) -> None:
         """Commits all of it in one transaction; of several operations on one key the last counts.

@@ -13,7 +13,8 @@ use redb::backends::FileBackend;
 use redb::{Builder, ConcurrencyMode, ReadableDatabase};
 
 use crate::convert::{Held, hold_meta, hold_tables, lend_meta, lend_tables};
-use crate::errors::{Failure, Outcome, detached};
+use crate::edge::detached;
+use crate::errors::{Failure, Outcome};
 use crate::read::View;
 use crate::snapshot::Snapshot;
 use crate::transaction::{Turns, WriteTransaction, set_durable};
@@ -61,22 +62,22 @@ pub struct Database {
     /// Whether other processes can read the file meanwhile.
     #[pyo3(get)]
     shared: bool,
-    /// Whether the file had to be repaired when it was opened.
+    /// Whether every page was verified when it was opened, as after an unclean end.
     #[pyo3(get)]
-    repaired: bool,
+    verified: bool,
     #[pyo3(get)]
     readonly: bool,
 }
 
 impl Database {
-    fn new(handle: Handle, path: PathBuf, shared: bool, repaired: bool) -> Self {
+    fn new(handle: Handle, path: PathBuf, shared: bool, verified: bool) -> Self {
         let readonly = matches!(handle, Handle::Reader(_));
         Self {
             handle: RwLock::new(Some(handle)),
             turns: Arc::default(),
             path,
             shared,
-            repaired,
+            verified,
             readonly,
         }
     }
@@ -138,15 +139,15 @@ impl Database {
     #[pyo3(signature = (path, *, shared=true, check=false, cache_bytes=CACHE_BYTES))]
     fn open(py: Python<'_>, path: PathBuf, shared: bool, check: bool, cache_bytes: usize) -> PyResult<Self> {
         detached(py, || {
-            let repaired = Arc::new(AtomicBool::new(false));
-            let seen = Arc::clone(&repaired);
+            let verified = Arc::new(AtomicBool::new(false));
+            let seen = Arc::clone(&verified);
             let database = builder(shared, cache_bytes)
                 .set_check_integrity_on_open(check)
                 .set_repair_callback(move |_| seen.store(true, Ordering::Relaxed))
                 .open(&path)
                 .map_err(|error| Failure::from(error).at(&path))?;
-            let repaired = repaired.load(Ordering::Relaxed);
-            Ok(Self::new(Handle::Writer(database), path, shared, repaired))
+            let verified = verified.load(Ordering::Relaxed);
+            Ok(Self::new(Handle::Writer(database), path, shared, verified))
         })
     }
 

@@ -1,22 +1,26 @@
 //! The redb file that a consumer keeps, as the Python module `consumers._redb`.
 //!
-//! | file        | idea                                                    |
-//! |-------------|---------------------------------------------------------|
-//! | database.rs | one open file: create, open, apply, close               |
-//! | transaction.rs | a write transaction that Python holds open           |
-//! | snapshot.rs | a committed state that Python holds open                |
-//! | convert.rs  | Python's values as borrowed slices, and back            |
-//! | write.rs    | what a transaction does to tables                       |
-//! | read.rs     | what a committed state answers                          |
-//! | value.rs    | the check that every stored value carries               |
-//! | errors.rs   | every failure as an exception; panics caught            |
+//! | file           | idea                                                  |
+//! |----------------|-------------------------------------------------------|
+//! | database.rs    | one open file: create, open, apply, close             |
+//! | transaction.rs | a write transaction that Python holds open            |
+//! | snapshot.rs    | a committed state that Python holds open              |
+//! | convert.rs     | Python's values as slices that can be lent            |
+//! | edge.rs        | work without the GIL; where panics end                |
+//! | write.rs       | what a transaction does to tables                     |
+//! | read.rs        | what a committed state answers                        |
+//! | value.rs       | the check that every stored value carries             |
+//! | errors.rs      | every way a call can fail                             |
+//! | exceptions.rs  | the same as Python's exceptions                       |
 
 #![deny(unsafe_code)]
 #![allow(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
 mod convert;
 mod database;
+mod edge;
 mod errors;
+mod exceptions;
 mod read;
 mod snapshot;
 mod transaction;
@@ -27,8 +31,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _redb(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    errors::silence_panics();
-    errors::add_to(module)?;
+    edge::silence_panics();
+    exceptions::add_to(module)?;
     module.add_class::<database::Database>()?;
     module.add_class::<transaction::WriteTransaction>()?;
     module.add_class::<snapshot::Snapshot>()

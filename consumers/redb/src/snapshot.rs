@@ -7,7 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::convert::{Held, row_to_bytes};
-use crate::errors::{Failure, Outcome, detached};
+use crate::edge::detached;
+use crate::errors::{Failure, Outcome};
 use crate::read::{Page, View};
 
 type Scanned<'py> = Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, u64)>;

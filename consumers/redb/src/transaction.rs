@@ -9,7 +9,8 @@ use pyo3::types::PyDict;
 use redb::Durability;
 
 use crate::convert::{HeldTable, hold_meta, hold_tables, lend_meta, lend_tables};
-use crate::errors::{Failure, Kind, Outcome, detached};
+use crate::edge::detached;
+use crate::errors::{Failure, Kind, Outcome};
 use crate::write;
 
 type Live = Mutex<Option<Open>>;
