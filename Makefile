@@ -47,27 +47,29 @@ kafka: $(KAFKA)/stamp ## get the Kafka broker that the tests start
 clean: ## remove everything that was installed or built here
 	rm -rf $(VENV) .cache $(CRATE)/target consumers/_redb*.so
 
+# pip 25.1 is the first that knows dependency groups.
 $(STAMPS)/venv:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'  # the first that knows dependency groups
-	mkdir -p $(STAMPS) && touch $@
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@mkdir -p $(STAMPS)
+	@touch $@
 
 $(STAMPS)/install: $(STAMPS)/venv pyproject.toml $(CRATE_FILES)
 	@echo 'Installing into $(VENV); the first time builds the Rust extension, which takes a minute or two.'
 	$(BIN)/python -m pip install --quiet --editable .
-	touch $@
+	@touch $@
 
 $(STAMPS)/test: $(STAMPS)/install
 	$(BIN)/python -m pip install --quiet --group test
-	touch $@
+	@touch $@
 
 $(STAMPS)/lint: $(STAMPS)/install
 	$(BIN)/python -m pip install --quiet --group test --group lint
-	touch $@
+	@touch $@
 
 $(KAFKA)/stamp: $(KAFKA_POM)
 	rm -rf $(KAFKA)
-	mvn --quiet --batch-mode --no-transfer-progress -f $(KAFKA_POM) \
+	mvn --quiet --batch-mode --no-transfer-progress -Dstyle.color=never -f $(KAFKA_POM) \
 		dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/$(KAFKA)
-	touch $@
+	@touch $@
