@@ -8,11 +8,11 @@ import structlog
 
 from cdc.plan import log_head
 from cdc.poller import Polled, Poller
-from cdc.retrying import Backoff, pause
 from consumers.groups import Group, Verdict
 from schemas.codec import decode_definition
 from schemas.errors import CacheBusyError, CacheError, SourceUnavailableError
 from schemas.event import NIL, Op
+from schemas.retrying import Backoff, pause
 from schemas.snapshot import Database
 
 if TYPE_CHECKING:
@@ -93,26 +93,25 @@ class CachePublication:
 
 
 async def sync(
-    open_capture: Callable[[], Capture], writer: CacheWriter, database_url: str, *, rebuild: bool = False
+    open_capture: Callable[[], Capture], writer: CacheWriter, *, rebuild: bool = False
 ) -> Polled:
     """Brings the cache to everything that is committed at the source now.
 
     Args:
         open_capture: opens the source.
         writer: the open cache path.
-        database_url: the source's URL without credentials.
         rebuild: load everything anew, whatever the cache holds.
     """
     async with open_capture() as capture:
         if not await capture.installed():
             await capture.install()
-        return await Poller(capture, CachePublication(writer, database_url, rebuild=rebuild)).poll()
+        publication = CachePublication(writer, capture.client.url, rebuild=rebuild)
+        return await Poller(capture, publication).poll()
 
 
 async def run(
     open_capture: Callable[[], Capture],
     open_writer: Callable[[], CacheWriter],
-    database_url: str,
     pause_seconds: float,
     stop: asyncio.Event,
 ) -> None:
@@ -130,7 +129,7 @@ async def run(
                 if not await capture.installed():
                     await capture.install()
                 backoff.reset()
-                await _follow(capture, CachePublication(writer, database_url), pause_seconds, stop)
+                await _follow(capture, CachePublication(writer, capture.client.url), pause_seconds, stop)
         except CacheBusyError:
             raise
         except (SourceUnavailableError, CacheError) as error:

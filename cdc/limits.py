@@ -5,12 +5,6 @@ from __future__ import annotations
 PAUSE_SECONDS_MIN = 0.001
 """Pause after a poll that found something: under load the poller polls at once."""
 
-BACKOFF_SECONDS_MIN = 0.2
-"""First pause after a failure."""
-
-BACKOFF_SECONDS_MAX = 10.0
-"""Longest pause after repeated failures."""
-
 HEARTBEAT_SECONDS = 2.0
 """How often an idle poller sends an empty group: it shows nodes their lag, and other pollers that one works."""
 

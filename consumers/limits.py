@@ -35,11 +35,5 @@ KAFKA_REQUEST_SECONDS = 10.0
 GROUP_COMMIT_SECONDS = 1.0
 """How often at most the offset is committed to the Kafka group (for people who watch lag there)."""
 
-BACKOFF_SECONDS_MIN = 0.2
-"""First pause after a failure."""
-
-BACKOFF_SECONDS_MAX = 10.0
-"""Longest pause after repeated failures."""
-
 MANIFEST_WAIT_SECONDS = 5.0
 """How often a node that lacks a snapshot looks for one."""

@@ -36,13 +36,6 @@ class Consumed(msgspec.Struct):
     events: int = 0
 
 
-class _Whole(msgspec.Struct, frozen=True):
-    """Where the reader stands when everything in ``groups.ready`` is committed."""
-
-    head: Head
-    offset: int
-
-
 class KafkaNode:
     """Keeps a cache equal to the database behind a topic.
 
@@ -51,6 +44,7 @@ class KafkaNode:
         client_options: makes what aiokafka's consumer takes to reach Kafka.
         topics: where the events are.
         stop: ends it in good order.
+        rebuild: begin with the newest snapshot, whatever the cache holds.
     """
 
     def __init__(
@@ -59,11 +53,14 @@ class KafkaNode:
         client_options: Callable[[], dict[str, Any]],
         topics: Topics,
         stop: asyncio.Event,
+        *,
+        rebuild: bool = False,
     ) -> None:
         self._writer = writer
         self._client_options = client_options
         self._topics = topics
         self._stop = stop
+        self._rebuild = rebuild
         self._committing: asyncio.Task[None] | None = None
         self.consumed = Consumed()
 
@@ -83,8 +80,9 @@ class KafkaNode:
 
     async def _resume(self, *, once: bool) -> int:
         checkpoint = self._writer.checkpoint
-        if checkpoint is None:
-            found = await self._wait_for_snapshot("the cache is empty", None, once=once)
+        if checkpoint is None or self._rebuild:
+            reason = "told to rebuild" if self._rebuild else "the cache is empty"
+            found = await self._wait_for_snapshot(reason, None, once=once)
             return -1 if found is None else await self._load(found)
         async with TopicReader(self._client_options()) as reader:
             return await resume_offset(reader, self._topics, checkpoint)
@@ -92,6 +90,7 @@ class KafkaNode:
     async def _load(self, found: FoundSnapshot) -> int:
         async with TopicReader(self._client_options()) as reader:
             self.consumed.rows += await load_snapshot(reader, self._topics, found, self._writer)
+        self._rebuild = False
         return found.announcement.from_offset
 
     async def _follow_from(self, offset: int, *, once: bool) -> FoundSnapshot | None:

@@ -43,6 +43,13 @@ DISTRIBUTION = "turso-redb-cdc"
 
 COMMANDS = {
     "init": "Write a commented cdc.toml to start from; an existing one is left alone.",
+    "install": "Create the change log and its triggers at the source, or bring them up to date.",
+    "uninstall": "Remove the change log and all triggers from the source.",
+    "sync": "Bring the cache to everything committed at the source now, and end.",
+    "run": "Keep the cache equal to the source, poller and applier in one process.",
+    "poll": "Publish the source's changes to Kafka.",
+    "consume": "Keep the cache equal to what the poller publishes.",
+    "rebuild": "Build a new cache file beside the old one and swap it in.",
     "get": "Print one row of the cache.",
     "scan": "Print rows of a table of the cache as JSON lines, in key order.",
     "dump": "Print whole tables of the cache as JSON lines: tables by name, rows in key order.",

@@ -15,8 +15,8 @@ from cdc.kafka.chain import chain_end
 from cdc.kafka.publication import KafkaPublication
 from cdc.kafka.sender import DisplacedError
 from cdc.poller import Polled, Poller
-from cdc.retrying import Backoff, pause
 from schemas.errors import GaveUpError, KafkaUnavailableError, SourceUnavailableError
+from schemas.retrying import BACKOFF_SECONDS_MAX, Backoff, pause
 from schemas.topics import TopicReader
 
 if TYPE_CHECKING:
@@ -29,20 +29,16 @@ _log = structlog.get_logger("cdc.poller")
 
 
 class Pipeline(msgspec.Struct, frozen=True):
-    """What a poller needs: how to open its source, and where in Kafka it publishes.
-
-    ``database_url``: the source's URL without credentials.
-    """
+    """What a poller needs: how to open its source, and where in Kafka it publishes."""
 
     open_capture: Callable[[], Capture]
     clients: KafkaClients
     topics: Topics
-    database_url: str
     pause_seconds: float
 
-    def publication(self) -> KafkaPublication:
-        """A new life at the topic."""
-        return KafkaPublication(self.clients, self.topics, self.database_url)
+    def publication(self, capture: Capture) -> KafkaPublication:
+        """A new life at the topic, for an open source."""
+        return KafkaPublication(self.clients, self.topics, capture.client.url)
 
 
 async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: float) -> Polled:
@@ -57,7 +53,7 @@ async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: fl
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
-            async with pipeline.open_capture() as capture, pipeline.publication() as publication:
+            async with pipeline.open_capture() as capture, pipeline.publication(capture) as publication:
                 return await _poll(capture, publication)
         except DisplacedError:
             _log.info("another poller writes to this topic: looking again", topic=pipeline.topics.events)
@@ -75,7 +71,7 @@ async def poll_forever(pipeline: Pipeline, stop: asyncio.Event) -> None:
     backoff = Backoff()
     while not stop.is_set():
         try:
-            async with pipeline.open_capture() as capture, pipeline.publication() as publication:
+            async with pipeline.open_capture() as capture, pipeline.publication(capture) as publication:
                 backoff.reset()
                 await _follow(pipeline, capture, publication, stop)
         except DisplacedError as error:
@@ -134,4 +130,4 @@ async def _stand_by(pipeline: Pipeline, stop: asyncio.Event) -> None:
         except KafkaUnavailableError as error:
             _log.warning("trying again", reason=error.message)
             quiet_since = time.monotonic()
-            await pause(stop, limits.BACKOFF_SECONDS_MAX)
+            await pause(stop, BACKOFF_SECONDS_MAX)

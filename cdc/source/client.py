@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from schemas.values import Value
@@ -55,7 +55,7 @@ class Transaction(Protocol):
         """Run several in it, one after the other, in one round trip."""
         ...
 
-    def pages(self, sql: str, args: Sequence[Value], encode: Encode[T]) -> AsyncIterator[list[T]]:
+    def pages(self, sql: str, args: Sequence[Value], encode: Encode[T]) -> AsyncGenerator[list[T], None]:
         """Run a query and give its rows in pages of bounded size (`cdc.source.limits`), none of them empty.
 
         ``encode`` runs where the rows are fetched, off the event loop if the driver has a thread; the next

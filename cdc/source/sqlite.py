@@ -19,8 +19,7 @@ from cdc.source.sqlite_connection import Connection, PageCursor, check_is_databa
 from schemas.errors import SourceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-    from concurrent.futures import Future
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from cdc.source.client import Encode, ResultSet, Statement
     from schemas.values import Value
@@ -77,33 +76,27 @@ class SqliteClient:
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[SqliteTransaction, None]:
-        """Open one read transaction on a connection of its own."""
-        taken = self._reads.submit(self._begin_read)
+        """Open one read transaction on a connection of its own; it begins with its first statement."""
+        transaction = SqliteTransaction(self._reads, self._begin_read)
         try:
-            connection = await asyncio.wrap_future(taken)
-        except asyncio.CancelledError:
-            taken.add_done_callback(self._return_abandoned)
-            raise
-        try:
-            yield SqliteTransaction(connection, self._reads)
+            yield transaction
         except (asyncio.CancelledError, GeneratorExit):
-            connection.interrupt()
+            transaction.interrupt()
             raise
         finally:
-            await self._on_reads(partial(self._end_read, connection))
+            await self._on_reads(partial(transaction.leave, self._end_read))
 
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator[SqliteTransaction, None]:
         """Open one write transaction; commit it, or roll it back after an exception."""
         async with self._write_turn:
-            connection = await self._on_writes(self._take_writer)
+            transaction = SqliteTransaction(self._writes, self._begin_write)
             try:
-                await self._on_writes(partial(connection.execute, "BEGIN IMMEDIATE"))
-                yield SqliteTransaction(connection, self._writes)
-                await self._on_writes(connection.commit)
+                yield transaction
+                await self._on_writes(partial(transaction.leave, Connection.commit))
             except BaseException:
-                # A commit that ran although we were cancelled leaves nothing to roll back.
-                await self._on_writes(connection.rollback)
+                # After a commit that ran although we were cancelled there is nothing left to roll back.
+                await self._on_writes(partial(transaction.leave, Connection.rollback))
                 raise
 
     async def data_changed(self) -> bool:
@@ -165,9 +158,10 @@ class SqliteClient:
         else:
             self._disconnect(connection)
 
-    def _return_abandoned(self, taken: Future[Connection]) -> None:
-        if not taken.cancelled() and taken.exception() is None:
-            self._end_read(taken.result())
+    def _begin_write(self) -> Connection:
+        connection = self._take_writer()
+        connection.execute("BEGIN IMMEDIATE")
+        return connection
 
     def _take_writer(self) -> Connection:
         if self._writer is None or not self._still_there(self._writer):
@@ -188,38 +182,69 @@ class SqliteClient:
 
 
 class SqliteTransaction:
-    """One transaction on one connection; see `cdc.source.client.Transaction`."""
+    """One transaction on one connection; see `cdc.source.client.Transaction`.
 
-    def __init__(self, connection: Connection, pool: ThreadPoolExecutor) -> None:
-        self._connection = connection
+    Args:
+        pool: the thread that all its work runs on.
+        begin: opens the transaction there, with the first piece of work: a trip to the thread costs more
+            than an empty poll's statements.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor, begin: Callable[[], Connection]) -> None:
         self._pool = pool
+        self._begin = begin
+        self._connection: Connection | None = None
+        self._left = False
 
     async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
         """Run one statement."""
-        return await self._run(partial(self._connection.execute, sql, args))
+        return await self._submit(lambda: self._begun().execute(sql, args))
 
     async def batch(self, statements: Sequence[Statement]) -> list[ResultSet]:
         """Run several in one trip to the thread."""
-        execute = self._connection.execute
-        return await self._run(lambda: [execute(one.sql, one.args) for one in statements])
+        return await self._submit(lambda: [self._begun().execute(one.sql, one.args) for one in statements])
 
-    async def pages(self, sql: str, args: Sequence[Value], encode: Encode[T]) -> AsyncIterator[list[T]]:
+    async def pages(
+        self, sql: str, args: Sequence[Value], encode: Encode[T]
+    ) -> AsyncGenerator[list[T], None]:
         """Give a query's rows in pages; the thread prepares one while the caller has the one before."""
-        cursor = PageCursor(self._connection, sql, args, encode)
+        cursor = PageCursor(self._begun, sql, args, encode)
         coming = self._submit(cursor.page)
+        ended = False
         try:
-            while page := await coming:
-                coming = self._submit(cursor.page)
-                yield page
+            while not ended:
+                page, ended = await coming
+                if not ended:
+                    coming = self._submit(cursor.page)
+                if page:
+                    yield page
         finally:
-            coming.cancel()
-            await self._run(cursor.close)
+            if not ended and not self._left:
+                coming.cancel()
+                await self._submit(cursor.close)
+
+    def leave(self, end: Callable[[Connection], None]) -> None:
+        """End it, on its thread: hand the connection to ``end``, if there is one; only the first call does."""
+        self._left = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            end(connection)
+
+    def interrupt(self) -> None:
+        """Stop what runs in it, from another thread."""
+        connection = self._connection
+        if connection is not None:
+            connection.interrupt()
+
+    def _begun(self) -> Connection:
+        if self._left:
+            raise RuntimeError("this transaction has ended")
+        if self._connection is None:
+            self._connection = self._begin()
+        return self._connection
 
     def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.wrap_future(self._pool.submit(work))
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await self._submit(work)
 
 
 def _absolute(path: str) -> str:

@@ -12,11 +12,11 @@ from urllib.parse import quote
 from cdc.source.client import ResultSet
 from cdc.source.limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX, PART_ROWS_MAX, READ_CACHE_KIB
 from cdc.source.sqlite_errors import is_undecodable, translate
-from schemas.errors import SourceError, UsageError
+from schemas.errors import CdcError, SourceError, UsageError
 from schemas.values import InvalidText, text_from_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from cdc.source.client import Encode, Row
     from schemas.values import Value
@@ -137,9 +137,13 @@ class Connection:
         self._cursors.discard(cursor)
 
     def commit(self) -> None:
-        """End the transaction and keep what it wrote."""
+        """End the transaction and keep what it wrote; if that fails, nothing is kept."""
         self._close_cursors()
-        self.execute("COMMIT")
+        try:
+            self.execute("COMMIT")
+        except CdcError:
+            self.rollback()
+            raise
 
     def rollback(self) -> None:
         """End the transaction, if there is one, without keeping anything."""
@@ -172,8 +176,11 @@ class Connection:
 class PageCursor(Generic[T]):
     """A running query that gives encoded pages, bounded by rows and by bytes."""
 
-    def __init__(self, connection: Connection, sql: str, args: Sequence[Value], encode: Encode[T]) -> None:
-        self._connection = connection
+    def __init__(
+        self, connect: Callable[[], Connection], sql: str, args: Sequence[Value], encode: Encode[T]
+    ) -> None:
+        self._connect = connect
+        self._connection: Connection | None = None
         self._sql = sql
         self._args = args
         self._encode = encode
@@ -182,16 +189,14 @@ class PageCursor(Generic[T]):
         self._rows_read = 0
         self._any_text = False
         self._ended = False
-        connection.register(self)
 
-    def page(self) -> list[T]:
-        """Give the next page; an empty one says that there are no more."""
+    def page(self) -> tuple[list[T], bool]:
+        """Give the next page, and whether it is the last."""
         items: list[T] = []
         rows_read, size_bytes = 0, 0
         while not self._ended and rows_read < PAGE_ROWS_MAX and size_bytes < PAGE_BYTES_MAX:
             part = self._fetch(min(self._part_rows, PAGE_ROWS_MAX - rows_read))
             if not part:
-                self.close()
                 break
             encoded, part_bytes = self._encode(part)
             items += encoded
@@ -200,48 +205,55 @@ class PageCursor(Generic[T]):
             # Rows of a megabyte must not come by the hundred.
             fitting = PAGE_BYTES_MAX * len(part) // (part_bytes or 1)
             self._part_rows = max(1, min(PART_ROWS_MAX, fitting, 4 * self._part_rows))
-            if not items and rows_read >= PAGE_ROWS_MAX:
-                rows_read = 0
-        return items
+        return items, self._ended
 
     def close(self) -> None:
         """End the query; once is enough."""
         self._ended = True
-        self._connection.forget(self)
+        if self._connection is not None:
+            self._connection.forget(self)
         if self._cursor is not None:
             self._cursor.close()
             self._cursor = None
 
     def _fetch(self, rows: int) -> list[Row]:
+        """Fetch up to so many rows; fewer only at the end."""
         with _translated():
-            if self._cursor is None:
-                self._cursor = self._connection.start(self._sql, self._args)
-            if not self._any_text:
-                try:
-                    part = self._cursor.fetchmany(rows)
-                except sqlite3.OperationalError as error:
-                    if not is_undecodable(error):
-                        raise
-                    self._start_again()
-                else:
-                    self._rows_read += len(part)
-                    return part
-            with self._connection.any_text():
-                return self._cursor.fetchmany(rows)
+            part = self._fetch_any_text(rows) if self._any_text else self._fetch_text(rows)
+        if len(part) < rows:
+            self.close()
+        return part
 
-    def _start_again(self) -> None:
-        """Run the query anew, past the rows already given: sqlite3 lost those of the part it failed in.
-
-        The transaction makes it the same rows.
-        """
+    def _fetch_text(self, rows: int) -> list[Row]:
+        if self._cursor is None:
+            self._cursor = self._start()
+        try:
+            part = self._cursor.fetchmany(rows)
+        except sqlite3.OperationalError as error:
+            if not is_undecodable(error):
+                raise
+        else:
+            self._rows_read += len(part)
+            return part
+        # sqlite3 has lost the rows of the part it failed in: run the query anew, past those already given.
+        # The transaction makes it the same rows.
         self._any_text = True
-        assert self._cursor is not None  # noqa: S101 -- it has just failed
         self._cursor.close()
-        self._cursor = self._connection.start(self._sql, self._args)
+        self._cursor = self._start()
         left = self._rows_read
+        while left:
+            left -= len(self._fetch_any_text(min(left, PART_ROWS_MAX)))
+        return self._fetch_any_text(rows)
+
+    def _fetch_any_text(self, rows: int) -> list[Row]:
+        assert self._cursor is not None and self._connection is not None  # noqa: S101, PT018 -- it was started
         with self._connection.any_text():
-            while left:
-                left -= len(self._cursor.fetchmany(min(left, PART_ROWS_MAX)))
+            return self._cursor.fetchmany(rows)
+
+    def _start(self) -> sqlite3.Cursor:
+        self._connection = self._connect()
+        self._connection.register(self)
+        return self._connection.start(self._sql, self._args)
 
 
 def bindable(args: Sequence[Value]) -> tuple[Any, ...]:

@@ -1,0 +1,57 @@
+"""``cdc consume``: a cache node, from Kafka to redb."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from cdc.cli.common import DEFAULTS, Common
+from cdc.cli.parts import kafka_parts, open_writer
+from cdc.cli.results import print_progress
+from cdc.cli.running import run_async
+from consumers.following import follow_forever, follow_once
+
+if TYPE_CHECKING:
+    from cdc.config import Config
+    from schemas.position import Position
+
+
+def consume(
+    *,
+    once: Annotated[
+        bool,
+        Parameter(
+            env_var="CDC_ONCE", negative="", help="End when everything in the topic at the start is durable."
+        ),
+    ] = False,
+    common: Common = DEFAULTS,
+) -> None:
+    """Keep the cache equal to what the poller publishes; needs no access to the source."""
+    config = common.load()
+    stop = asyncio.Event()
+    if not once:
+        clients, topics = kafka_parts(config)
+        open_cache = partial(open_writer, config, common.timeout_s)
+        run_async(follow_forever(open_cache, clients.consumer, topics, stop), stop=stop)
+        return
+    began = time.monotonic()
+    work = consume_once(config, common.timeout_s, stop, rebuild=False)
+    position, rows, events = run_async(work, stop=stop)
+    seconds = time.monotonic() - began
+    print_progress(common, "the cache stands", position, rows=rows, events=events, seconds=seconds)
+
+
+async def consume_once(
+    config: Config, timeout_s: float, stop: asyncio.Event, *, rebuild: bool
+) -> tuple[Position | None, int, int]:
+    """Applies what the topic holds now; returns the position, rows loaded and events applied."""
+    clients, topics = kafka_parts(config)
+    open_cache = partial(open_writer, config, timeout_s)
+    consumed, checkpoint = await follow_once(
+        open_cache, clients.consumer, topics, stop, timeout_s, rebuild=rebuild
+    )
+    return None if checkpoint is None else checkpoint.position, consumed.rows, consumed.events

@@ -1,0 +1,50 @@
+"""``cdc install``: capture at the source."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from cdc.capture import Capture, InstallReport
+from cdc.cli.common import DEFAULTS, Common
+from cdc.cli.output import print_result, print_text
+from cdc.cli.parts import open_capture
+from cdc.cli.running import run_async
+
+
+def install(
+    *,
+    print_sql: Annotated[
+        bool, Parameter(env_var="CDC_PRINT_SQL", negative="", help="Print the SQL, and change nothing.")
+    ] = False,
+    common: Common = DEFAULTS,
+) -> None:
+    """Create the change log and its triggers at the source, or bring them up to date."""
+    capture = open_capture(common.load())
+    if print_sql:
+        statements = run_async(_plan(capture))
+        print_text("\n".join(f"{statement};" for statement in statements))
+        return
+    report = run_async(_install(capture))
+    document = {
+        "created": report.created,
+        "tables": report.tables,
+        "changed": report.changed,
+        "skipped": [{"table": skipped.table, "reason": skipped.reason} for skipped in report.skipped],
+    }
+    lines = [f"capturing {len(report.tables)} tables: {', '.join(report.tables) or 'none'}"]
+    if not report.changed and not report.created:
+        lines.append("everything was in place already")
+    lines += [f"left out: {skipped.table}: {skipped.reason}" for skipped in report.skipped]
+    print_result(common, document, "\n".join(lines))
+
+
+async def _install(capture: Capture) -> InstallReport:
+    async with capture:
+        return await capture.install()
+
+
+async def _plan(capture: Capture) -> list[str]:
+    async with capture:
+        return await capture.install_sql()

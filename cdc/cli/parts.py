@@ -1,0 +1,52 @@
+"""From the configuration to the parts that commands run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cdc.capture import Capture
+from consumers.writer import CacheWriter
+from schemas.kafka_properties import KafkaClients, kafka_clients
+from schemas.topics import Topics
+
+if TYPE_CHECKING:
+    from cdc.config import Config
+    from schemas.position import Position
+
+
+def open_capture(config: Config) -> Capture:
+    """The source's capture, not opened yet.
+
+    Raises:
+        UsageError: no source is configured.
+    """
+    source = config.need_source()
+    keys = {name: table.key_columns for name, table in config.tables.items() if table.key_columns is not None}
+    return Capture(source.url, tables=source.tables, key_columns=keys)
+
+
+def open_writer(config: Config, lock_seconds: float) -> CacheWriter:
+    """The writing side of the node's cache, not opened yet."""
+    cache = config.cache
+    return CacheWriter(
+        cache.path,
+        cache.node,
+        shared=cache.readers == "shared",
+        check=cache.check == "open",
+        lock_seconds=lock_seconds,
+    )
+
+
+def kafka_parts(config: Config) -> tuple[KafkaClients, Topics]:
+    """How to reach Kafka, and the topics of this database.
+
+    Raises:
+        UsageError: no Kafka is configured, or a property is not allowed.
+    """
+    kafka = config.need_kafka()
+    return kafka_clients(kafka.bootstrap_servers, kafka.reveal_properties()), Topics(kafka.topic)
+
+
+def position_document(position: Position) -> dict[str, int]:
+    """A position as JSON documents show it."""
+    return {"epoch": position.epoch, "change_id": position.change_id}

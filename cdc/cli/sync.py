@@ -1,0 +1,38 @@
+"""``cdc sync``: the manual trigger, without a broker."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cdc import embedded
+from cdc.cli.common import DEFAULTS, Common
+from cdc.cli.parts import open_capture, open_writer
+from cdc.cli.results import print_progress
+from cdc.cli.running import run_async
+
+if TYPE_CHECKING:
+    from cdc.config import Config
+    from cdc.poller import Polled
+
+
+def sync(*, common: Common = DEFAULTS) -> None:
+    """Bring the cache to everything committed at the source now, and end."""
+    began = time.monotonic()
+    polled = run_async(sync_cache(common.load(), common.timeout_s, rebuild=False))
+    print_progress(
+        common,
+        "the cache stands",
+        polled.head.position,
+        rows=polled.rows,
+        events=polled.events,
+        seconds=time.monotonic() - began,
+    )
+
+
+async def sync_cache(config: Config, timeout_s: float, *, rebuild: bool) -> Polled:
+    """Brings a node's cache up to date from its source, by changes or, to rebuild it, by loading all rows."""
+    config.need_source()
+    async with open_writer(config, timeout_s) as writer:
+        return await embedded.sync(partial(open_capture, config), writer, rebuild=rebuild)

@@ -1,0 +1,99 @@
+"""The life of a node fed by Kafka: following, and coming back after failures."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from consumers.node import Consumed, KafkaNode
+from schemas.errors import CacheBusyError, CacheError, GaveUpError, KafkaUnavailableError
+from schemas.retrying import Backoff, pause
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from consumers.meta import Checkpoint
+    from consumers.writer import CacheWriter
+    from schemas.topics import Topics
+
+_log = structlog.get_logger("consumers.node")
+
+
+async def follow_once(
+    open_writer: Callable[[], CacheWriter],
+    client_options: Callable[[], dict[str, Any]],
+    topics: Topics,
+    stop: asyncio.Event,
+    timeout_seconds: float,
+    *,
+    rebuild: bool = False,
+) -> tuple[Consumed, Checkpoint | None]:
+    """Applies what the topic holds now, durably.
+
+    Args:
+        open_writer: opens the cache path.
+        client_options: makes what aiokafka's consumer takes.
+        topics: where the events are.
+        stop: ends it in good order.
+        timeout_seconds: how long to go without reaching Kafka.
+        rebuild: load the newest snapshot first, whatever the cache holds.
+
+    Raises:
+        GaveUpError: Kafka was not reached within the timeout.
+        OperatorError: there is a hole, or no cache yet, and no snapshot to start from.
+    """
+    backoff = Backoff()
+    deadline = time.monotonic() + timeout_seconds
+    async with open_writer() as writer:
+        node = KafkaNode(writer, client_options, topics, stop, rebuild=rebuild)
+        while True:
+            try:
+                await node.follow(once=True)
+            except KafkaUnavailableError as error:
+                if time.monotonic() > deadline or stop.is_set():
+                    raise GaveUpError(error.message, error.remedy) from error
+                _log.warning("trying again", reason=error.message)
+                await pause(stop, backoff.next())
+            else:
+                return node.consumed, writer.checkpoint
+
+
+async def follow_forever(
+    open_writer: Callable[[], CacheWriter],
+    client_options: Callable[[], dict[str, Any]],
+    topics: Topics,
+    stop: asyncio.Event,
+) -> None:
+    """Keeps the cache equal to the topic until told to stop; never gives up on a broker that is away.
+
+    Raises:
+        CacheBusyError: another process writes this cache.
+    """
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            async with open_writer() as writer:
+                backoff.reset()
+                await _follow(KafkaNode(writer, client_options, topics, stop), backoff, stop)
+        except CacheBusyError:
+            raise
+        except CacheError as error:
+            # A full disk, say: readers are served from the last commit meanwhile.
+            await _try_again(error, backoff, stop)
+
+
+async def _follow(node: KafkaNode, backoff: Backoff, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            await node.follow(once=False)
+        except KafkaUnavailableError as error:
+            await _try_again(error, backoff, stop)
+
+
+async def _try_again(error: KafkaUnavailableError | CacheError, backoff: Backoff, stop: asyncio.Event) -> None:
+    seconds = backoff.next()
+    _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
+    await pause(stop, seconds)
