@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 class RowEncoder:
     """Encodes rows of one table: tuples in the order of ``columns`` become maps of column to value.
 
-    Make one for each table and keep it: making it costs as much as encoding a hundred rows.
+    Make one for each table and keep it: making it costs as much as encoding dozens of rows.
     """
 
     __slots__ = ("_columns", "_make")
