@@ -20,7 +20,7 @@ from cdc.capture.install import (
     read_registered,
     remove,
 )
-from cdc.capture.introspect import STAMP_SQL, Schema, read_schema
+from cdc.capture.introspect import Schema, read_schema, read_stamp
 from cdc.capture.log import mint_unless_healthy
 from cdc.capture.reader import CaptureReader
 from cdc.capture.select import Selected, select_tables
@@ -153,7 +153,7 @@ class Capture:
             UsageError: as `install` does.
         """
         async with self.client.reading() as transaction:
-            stamp = (await transaction.execute(STAMP_SQL)).rows[0]
+            stamp = await read_stamp(transaction)
             if self._known is None or self._known.stamp != stamp:
                 self._known = await self._learn(transaction)
             known = self._known

@@ -6,10 +6,8 @@ from itertools import product
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from schemas.codec import RowEncoder, encode_values
+from schemas import Op, RowEncoder, encode_key, encode_values
 from schemas.errors import UsageError
-from schemas.event import Op
-from schemas.keys import encode_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,125 +21,175 @@ Change = tuple[str, str, bytes, bytes, bytes | None, int, int]
 A tuple for speed. Ops: c, u, d, r, q (no row: it cannot be published), t (the row is the encoded
 `TableDefinition`, None when the table leaves; the key is empty)."""
 
-_KEY_OF_NONE = b"\xc0"
+_NO_VALUES = b"\xc0"
 
 
 def truncation(table: str, definition: bytes | None, change_id: int, ts_ms: int) -> Change:
     """Say that a table is read anew from here, or leaves."""
-    return (Op.TRUNCATE, table, b"", _KEY_OF_NONE, definition, change_id, ts_ms)
+    return (Op.TRUNCATE, table, b"", _NO_VALUES, definition, change_id, ts_ms)
 
 
-def encode_reads(table: Table, change_id: int, ts_ms: int) -> Any:
-    """Make the encoder of `select_all`'s rows: op r, or q where the key holds NULL."""
-    name = table.name
-    key_of = _key_getter(table)
-    encode_row = RowEncoder([column.name for column in table.columns]).encode
-    previous: list[bytes] = [b""]
+class ReadEncoder:
+    """Encodes the rows of `queries.select_all`: op r, or q where the key cannot be published.
 
-    def encode(rows: list[Row]) -> tuple[list[Change], int]:
-        changes: list[Change] = []
-        for row in rows:
-            key = key_of(row)
-            if None in key:
-                changes.append(
-                    (Op.QUARANTINED, name, encode_key(key), encode_values(key), None, change_id, ts_ms)
-                )
-            else:
-                changes.append(
-                    (Op.READ, name, encode_key(key), encode_values(key), encode_row(row), change_id, ts_ms)
-                )
-        if not table.unique:
-            _refuse_duplicates(table, changes, previous)
-        return changes, _size(changes)
+    Args:
+        table: whose rows they are.
+        change_id: what they are stamped with.
+        ts_ms: the same.
+        refuse_duplicates: several rows with one key are an error; otherwise they become one op q.
+    """
 
-    return encode
+    def __init__(self, table: Table, change_id: int, ts_ms: int, *, refuse_duplicates: bool = False) -> None:
+        self._table = table
+        self._change_id = change_id
+        self._ts_ms = ts_ms
+        self._refuse_duplicates = refuse_duplicates
+        self._key_of = _key_getter(table)
+        self._encode_row = RowEncoder([column.name for column in table.columns]).encode
+        self._previous: bytes | None = None
 
+    def __call__(self, rows: list[Row]) -> tuple[list[Change], int]:
+        """Encode a part of a page."""
+        name, change_id, ts_ms = self._table.name, self._change_id, self._ts_ms
+        key_of, encode_row = self._key_of, self._encode_row
+        keys = list(map(key_of, rows))
+        changes: list[Change] = [
+            (Op.READ, name, encode_key(key), encode_values(key), encode_row(row), change_id, ts_ms)
+            for key, row in zip(keys, rows, strict=True)
+        ]
+        if not self._table.rowid_alias:
+            for index, key in enumerate(keys):
+                if None in key:
+                    changes[index] = _quarantined(changes[index])
+        if not self._table.unique:
+            self._check_duplicates(changes)
+        return changes, _size_bytes(changes)
 
-def encode_touched(table: Table) -> Any:
-    """Make the encoder of `select_touched`'s rows: ops c, u, d, q."""
-    width = len(table.columns)
-    end = width + len(table.key)
-    name = table.name
-    stored_key_of = _key_getter(table)
-    encode_row = RowEncoder([column.name for column in table.columns]).encode
-    exact = table.rowid_alias or all(column.affinity == "TEXT" for column in table.key)
-    previous: list[bytes] = [b""]
-
-    def encode(rows: list[Row]) -> tuple[list[Change], int]:
-        changes: list[Change] = []
-        for row in rows:
-            stored = stored_key_of(row)
-            key = row[width:end]
-            newest, ts_ms, first = row[end:]
-            if stored == key and None not in key and (exact or float not in map(type, stored + key)):
-                changes.append(
-                    (
-                        Op.UPDATE if first else Op.CREATE,
-                        name,
-                        encode_key(key),
-                        encode_values(key),
-                        encode_row(row[:width]),
-                        newest,
-                        ts_ms,
+    def _check_duplicates(self, changes: list[Change]) -> None:
+        for index, change in enumerate(changes):
+            if change[2] == self._previous and change[0] != Op.QUARANTINED:
+                if self._refuse_duplicates:
+                    names = ", ".join(self._table.key_names)
+                    raise UsageError(
+                        f'table "{self._table.name}" has several rows with the same ({names})',
+                        "give key_columns that tell its rows apart",
                     )
-                )
-                continue
-            if None in key:
-                changes.append(
-                    (Op.QUARANTINED, name, encode_key(key), encode_values(key), None, newest, ts_ms)
-                )
-                continue
-            there = None if None in stored else encode_key(stored)
-            for gone in _same_in_groups(key):
-                encoded = encode_key(gone)
-                if encoded != there:
-                    changes.append((Op.DELETE, name, encoded, encode_values(gone), None, newest, ts_ms))
-            if there is not None:
-                op = Op.UPDATE if first or encode_key(key) != there else Op.CREATE
-                changes.append(
-                    (op, name, there, encode_values(stored), encode_row(row[:width]), newest, ts_ms)
-                )
-        if not table.unique:
-            changes = _quarantine_duplicates(changes, previous)
-        return changes, _size(changes)
+                changes[index] = _quarantined(change)
+            self._previous = change[2]
 
-    return encode
+
+class TouchedEncoder:
+    """Encodes the rows of `queries.select_touched`: ops c, u, d, q.
+
+    A row joins the log's key with the stored row that SQL takes for the same; compared as bytes they can
+    differ. The stored key's state is then an upsert of it, and the log's key is gone.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._width = len(table.columns)
+        self._end = self._width + len(table.key)
+        self._stored_key_of = _key_getter(table)
+        self._encode_row = RowEncoder([column.name for column in table.columns]).encode
+        # The log's group that the row before was of; only several rows of one key have the same twice.
+        self._previous: bytes | None = None
+        # The upsert of the stored key of the row before, and where it stands in this part.
+        self._upserted: bytes | None = None
+        self._upsert_at = 0
+
+    def __call__(self, rows: list[Row]) -> tuple[list[Change], int]:
+        """Encode a part of a page."""
+        changes: list[Change] = []
+        self._upserted = None
+        if self._table.exact:
+            self._encode_exact(rows, changes)
+        else:
+            for row in rows:
+                self._encode_any(row, changes)
+        return changes, _size_bytes(changes)
+
+    def _encode_exact(self, rows: list[Row], changes: list[Change]) -> None:
+        name, width, end = self._table.name, self._width, self._end
+        stored_key_of, encode_row, append = self._stored_key_of, self._encode_row, changes.append
+        for row in rows:
+            key = row[width:end]
+            if stored_key_of(row) != key or None in key:
+                self._encode_any(row, changes)
+                continue
+            append(
+                (
+                    Op.UPDATE if row[end + 2] else Op.CREATE,
+                    name,
+                    encode_key(key),
+                    encode_values(key),
+                    encode_row(row[:width]),
+                    row[end],
+                    row[end + 1],
+                )
+            )
+
+    def _encode_any(self, row: Row, changes: list[Change]) -> None:
+        key = row[self._width : self._end]
+        newest, ts_ms, updated, null_key_there = row[self._end :]
+        encoded = encode_key(key)
+        if None in key:
+            op = Op.QUARANTINED if null_key_there else Op.DELETE
+            changes.append((op, self._table.name, encoded, encode_values(key), None, newest, ts_ms))
+            return
+        stored = self._stored_key_of(row)
+        there = None if None in stored else encode_key(stored)
+        if not self._table.unique and encoded == self._previous:
+            changes.append(
+                (Op.QUARANTINED, self._table.name, encoded, encode_values(key), None, newest, ts_ms)
+            )
+            return
+        self._previous = encoded
+        if there is not None:
+            op = Op.UPDATE if updated or encoded != there else Op.CREATE
+            self._upsert(changes, op, there, stored, row, own=encoded == there)
+        for gone in _same_in_groups(key):
+            encoded = encode_key(gone)
+            if encoded != there:
+                changes.append(
+                    (Op.DELETE, self._table.name, encoded, encode_values(gone), None, newest, ts_ms)
+                )
+
+    def _upsert(
+        self, changes: list[Change], op: str, key: bytes, values: tuple[Any, ...], row: Row, *, own: bool
+    ) -> None:
+        """Say what is stored; once, when several keys of the log led to the same row.
+
+        They stand next to each other; where a part of a page ends between them, the same is said twice.
+        """
+        newest, ts_ms = row[self._end : self._end + 2]
+        if key == self._upserted:
+            before = changes[self._upsert_at]
+            op = op if own else before[0]
+            changes[self._upsert_at] = (op, *before[1:5], max(before[5], newest), max(before[6], ts_ms))
+            return
+        self._upserted, self._upsert_at = key, len(changes)
+        image = self._encode_row(row[: self._width])
+        changes.append((op, self._table.name, key, encode_values(values), image, newest, ts_ms))
+
+
+def _quarantined(change: Change) -> Change:
+    return (Op.QUARANTINED, *change[1:4], None, *change[5:])
 
 
 def _same_in_groups(key: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     """Give every key that the log's GROUP BY takes for this one: 0.0 and -0.0 are one group."""
+    if float not in map(type, key):
+        return [key]
     return list(product(*[(0.0, -0.0) if type(value) is float and value == 0 else (value,) for value in key]))
-
-
-def _refuse_duplicates(table: Table, changes: list[Change], previous: list[bytes]) -> None:
-    for change in changes:
-        if change[2] == previous[0]:
-            raise UsageError(
-                f'table "{table.name}" has several rows with one key in ({", ".join(table.key_names)})',
-                "give key_columns that tell its rows apart",
-            )
-        previous[0] = change[2]
-
-
-def _quarantine_duplicates(changes: list[Change], previous: list[bytes]) -> list[Change]:
-    """Turn all but the first row of a key into op q, which removes what the first one set."""
-    kept: list[Change] = []
-    for change in changes:
-        if change[2] == previous[0] and change[0] != Op.DELETE:
-            kept.append((Op.QUARANTINED, change[1], change[2], change[3], None, change[5], change[6]))
-        else:
-            kept.append(change)
-        previous[0] = change[2]
-    return kept
 
 
 def _key_getter(table: Table) -> Callable[[Row], tuple[Any, ...]]:
     positions = [column.position for column in table.key]
     if len(positions) == 1:
         (position,) = positions
-        return lambda row: (row[position],)
+        return itemgetter(slice(position, position + 1))
     return itemgetter(*positions)
 
 
-def _size(changes: list[Change]) -> int:
+def _size_bytes(changes: list[Change]) -> int:
     return sum([len(change[4] or b"") for change in changes])

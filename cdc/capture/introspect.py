@@ -13,13 +13,11 @@ from schemas.definition import Column
 if TYPE_CHECKING:
     from cdc.source import Transaction
 
-STAMP_SQL: Final = """
-SELECT v.schema_version, (SELECT count(*) FROM sqlite_master), (SELECT max(rowid) FROM sqlite_master),
-       (SELECT total(length(sql)) FROM sqlite_master)
-FROM pragma_schema_version AS v"""
-"""Changes with the schema. The sums tell a database apart that was put in the place of another and happens to
-have its schema_version."""
-
+_STAMP: Final = (
+    Statement("PRAGMA schema_version"),
+    # The sums tell a database apart that was put in the place of another and happens to have its version.
+    Statement("SELECT count(*), max(rowid), total(length(sql)) FROM sqlite_master"),
+)
 _MASTER_SQL: Final = "SELECT rowid, type, name, tbl_name, sql, rootpage FROM sqlite_master ORDER BY rowid"
 _KINDS_SQL: Final = "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main'"
 _MODULES_SQL: Final = "SELECT name FROM pragma_module_list"
@@ -91,15 +89,19 @@ class Schema(msgspec.Struct, frozen=True):
         return self.stamp[0]
 
 
+async def read_stamp(transaction: Transaction) -> tuple[Any, ...]:
+    """Give values that differ when the schema does; the first is its version."""
+    version, sums = await transaction.batch(_STAMP)
+    return *version.rows[0], *sums.rows[0]
+
+
 async def read_schema(transaction: Transaction) -> Schema:
     """Read the schema as the transaction sees it."""
-    stamp, master_rows, kinds, modules, columns, indexes = [
+    stamp = await read_stamp(transaction)
+    master_rows, kinds, modules, columns, indexes = [
         result.rows
         for result in await transaction.batch(
-            [
-                Statement(sql)
-                for sql in (STAMP_SQL, _MASTER_SQL, _KINDS_SQL, _MODULES_SQL, _COLUMNS_SQL, _INDEXES_SQL)
-            ]
+            [Statement(sql) for sql in (_MASTER_SQL, _KINDS_SQL, _MODULES_SQL, _COLUMNS_SQL, _INDEXES_SQL)]
         )
     ]
     master = [MasterRow(*row) for row in master_rows]
@@ -125,7 +127,7 @@ async def read_schema(transaction: Transaction) -> Schema:
     for row in master:
         if row.kind == "trigger" and row.table in tables:
             tables[row.table].triggers.append(row)
-    return Schema(stamp[0], master, tables, own)
+    return Schema(stamp, master, tables, own)
 
 
 def affinity_of(declared: str, *, strict: bool) -> str:

@@ -32,28 +32,22 @@ def select_touched(table: Table) -> str:
     """Give the current rows of keys touched in a range of the log; parameters: prev, high, the table's id.
 
     A result row is the table's columns (all NULL where there is no row), then the log's key, the highest
-    change id of that key, its time, and 0 where the first touch in the range was an insert.
+    change id of that key, its time, 0 where the first touch in the range was an insert, and, for a key that
+    holds NULL (which joins nothing), whether there are rows with it.
 
-    The log's keys are grouped by type too: 1 and 1.0 are one group otherwise. Groups come sorted by key. The
-    table's column stands on the left of each comparison, so that its affinity, collation and index are used.
+    Groups come in the order of the key's index, keys that SQL takes for the same next to each other.
     """
     numbers = range(1, len(table.key) + 1)
     keys = ", ".join(f"k{number}" for number in numbers)
-    groups = ", ".join(
-        _group(column, number, table) for number, column in zip(numbers, table.key, strict=True)
-    )
-    matches = " AND ".join(
-        f"{_compared(column)} = l.k{number}" for number, column in zip(numbers, table.key, strict=True)
-    )
     touched = (
         f"SELECT {keys}, max(change_id) AS newest, max(ts) AS ts, "
-        f"min(change_id * 2 + (op <> 'c')) & 1 AS first FROM {LOG} "
-        f"WHERE change_id > ? AND change_id <= ? AND tbl = ? GROUP BY {groups}"
+        f"min(change_id * 2 + (op <> 'c')) & 1 AS updated FROM {LOG} "
+        f"WHERE change_id > ? AND change_id <= ? AND tbl = ? GROUP BY {_groups(table)}"
     )
-    log_columns = ", ".join(f"l.k{number}" for number in numbers)
+    log_keys = ", ".join(f"l.k{number}" for number in numbers)
     return (
-        f"SELECT {_columns(table)}, {log_columns}, l.newest, l.ts, l.first "
-        f"FROM ({touched}) AS l LEFT JOIN {quoted(table.name)} AS t ON {matches}"
+        f"SELECT {_columns(table)}, {log_keys}, l.newest, l.ts, l.updated, {_null_key_there(table)} "
+        f"FROM ({touched}) AS l LEFT JOIN {quoted(table.name)} AS t ON {_matches(table)}"
     )
 
 
@@ -70,11 +64,42 @@ def _compared(column: KeyColumn) -> str:
     return f"t.{quoted(column.name)} COLLATE {column.collation}"
 
 
-def _group(column: KeyColumn, number: int, table: Table) -> str:
-    # Elsewhere no two values of different types are equal.
-    if table.rowid_alias or column.affinity == "TEXT":
-        return f"k{number}"
-    return f"k{number}, typeof(k{number})"
+def _groups(table: Table) -> str:
+    """Group the log's keys by what their bytes are, not by what SQL takes for the same.
+
+    The one exception, 0.0 and -0.0, is dealt with where the groups are encoded.
+    """
+    keys = [f"k{number} COLLATE {column.collation}" for number, column in enumerate(table.key, 1)]
+    if table.rowid_alias:
+        return ", ".join(keys)
+    for number, column in enumerate(table.key, 1):
+        if column.collation != "BINARY":
+            keys.append(f"k{number} COLLATE BINARY")
+        # In a column of TEXT affinity no two values of different types are equal.
+        if column.affinity != "TEXT":
+            keys.append(f"typeof(k{number})")
+    return ", ".join(keys)
+
+
+def _matches(table: Table) -> str:
+    """Join by the table's column on the left: its affinity, collation and index are used then."""
+    numbered = list(enumerate(table.key, 1))
+    matches = [f"{_compared(column)} = l.k{number}" for number, column in numbered]
+    if not table.unique:
+        # Several rows may equal the log's key to SQL; only those with its bytes have it.
+        for number, column in numbered:
+            matches.append(f"t.{quoted(column.name)} COLLATE BINARY = l.k{number}")
+            matches.append(f"typeof(t.{quoted(column.name)}) = typeof(l.k{number})")
+    return " AND ".join(matches)
+
+
+def _null_key_there(table: Table) -> str:
+    if table.rowid_alias:
+        return "0"
+    numbered = list(enumerate(table.key, 1))
+    holds_null = " OR ".join(f"l.k{number} IS NULL" for number, _ in numbered)
+    same = " AND ".join(f"{_compared(column)} IS l.k{number}" for number, column in numbered)
+    return f"CASE WHEN {holds_null} THEN EXISTS (SELECT 1 FROM {quoted(table.name)} AS t WHERE {same}) END"
 
 
 def _parameter(value: Value) -> str:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from cdc.capture import queries
-from cdc.capture.encode import Change, encode_reads, encode_touched, truncation
+from cdc.capture.encode import Change, ReadEncoder, TouchedEncoder, truncation
 from cdc.capture.errors import LogBrokenError
 from cdc.capture.identifiers import LOG
 from cdc.capture.log import LogState, read_state
-from schemas.codec import encode_definition, encode_values
+from schemas import decode_key, encode_definition, encode_key, encode_values
 from schemas.errors import UsageError
-from schemas.keys import decode_key, encode_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -101,11 +100,11 @@ class CaptureReader:
                     definition = encode_definition(table.definition(self._schema_version))
                 yield [truncation(name, definition, change_id, ts_ms)]
                 if table is not None:
-                    async for page in self._all(table, high):
+                    async for page in self._all(table, high, refuse_duplicates=False):
                         yield page
             elif table is not None:
                 sql = queries.select_touched(table)
-                async for page in transaction.pages(sql, (prev, high, table_id), encode_touched(table)):
+                async for page in transaction.pages(sql, (prev, high, table_id), TouchedEncoder(table)):
                     yield page
 
     async def rows(self, table: str) -> AsyncGenerator[list[Change], None]:
@@ -116,7 +115,7 @@ class CaptureReader:
         """
         found = self._table(table)
         high = (await self.state()).high
-        async for page in self._all(found, high):
+        async for page in self._all(found, high, refuse_duplicates=True):
             yield page
 
     async def row(self, table: str, key: bytes) -> Change | None:
@@ -134,7 +133,7 @@ class CaptureReader:
             )
         high = (await self.state()).high
         rows = (await self._transaction.execute(queries.select_by_key(found, values), values)).rows
-        changes, _ = encode_reads(found, high, _now_ms())(rows)
+        changes, _ = ReadEncoder(found, high, _now_ms())(rows)
         return next((change for change in changes if change[2] == key), None)
 
     async def pending(self, prev: int) -> AsyncGenerator[list[tuple[str, bytes]], None]:
@@ -169,10 +168,11 @@ class CaptureReader:
         async for page in self._transaction.pages(sql, (prev,), encode):
             yield page
 
-    def _all(self, table: Table, change_id: int) -> Any:
-        return self._transaction.pages(
-            queries.select_all(table), (), encode_reads(table, change_id, _now_ms())
-        )
+    def _all(
+        self, table: Table, change_id: int, *, refuse_duplicates: bool
+    ) -> AsyncGenerator[list[Change], None]:
+        encoder = ReadEncoder(table, change_id, _now_ms(), refuse_duplicates=refuse_duplicates)
+        return self._transaction.pages(queries.select_all(table), (), encoder)
 
     def _table(self, name: str) -> Table:
         if name not in self._tables:

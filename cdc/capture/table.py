@@ -36,6 +36,14 @@ class Table(msgspec.Struct, frozen=True):
     fingerprint: str
 
     @property
+    def exact(self) -> bool:
+        """Whether SQL takes two keys for the same only when their bytes are."""
+        return self.unique and (
+            self.rowid_alias
+            or all(column.affinity == "TEXT" and column.collation == "BINARY" for column in self.key)
+        )
+
+    @property
     def key_names(self) -> tuple[str, ...]:
         """The key columns' names."""
         return tuple(column.name for column in self.key)

@@ -224,7 +224,7 @@ class SqliteTransaction:
                 await self._submit(cursor.close)
 
     def leave(self, end: Callable[[Connection], None]) -> None:
-        """End it, on its thread: hand the connection to ``end``, if there is one; only the first call does."""
+        """End it, on its thread, by handing the connection to ``end``; a second call does nothing."""
         self._left = True
         connection, self._connection = self._connection, None
         if connection is not None:
