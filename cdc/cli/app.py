@@ -49,6 +49,8 @@ COMMANDS = {
     "run": "Keep the cache equal to the source, poller and applier in one process.",
     "poll": "Publish the source's changes to Kafka.",
     "consume": "Keep the cache equal to what the poller publishes.",
+    "status": "Show positions, lag, rows per table and the health of each part.",
+    "verify": "Compare the cache with the source while both are live; exit 3 where they differ.",
     "rebuild": "Build a new cache file beside the old one and swap it in.",
     "get": "Print one row of the cache.",
     "scan": "Print rows of a table of the cache as JSON lines, in key order.",

@@ -1,0 +1,158 @@
+"""``cdc verify``: is the cache equal to the source?"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cdc.cli.common import DEFAULTS, Common
+from cdc.cli.output import print_result
+from cdc.cli.output import table as text_table
+from cdc.cli.parts import open_capture, position_document
+from cdc.cli.running import run_async
+from consumers.opening import open_to_read
+from consumers.store import redb_errors
+from consumers.verify import TableReport, Verification
+from schemas.errors import CdcError, ExitCode
+from schemas.keys import decode_key
+from schemas.position import Position
+from schemas.values import value_to_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from cdc.capture import CaptureReader, LogState
+    from cdc.config import Config
+    from consumers.meta import Checkpoint
+    from schemas.definition import TableDefinition
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """The source's position that the cache was compared at, and what was found by table."""
+
+    position: Position
+    tables: dict[str, TableReport]
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return all(report.equal for report in self.tables.values())
+
+
+def verify(*, common: Common = DEFAULTS) -> int | None:
+    """Compare the cache with the source, while both are live; exit 3 where they differ."""
+    verified = run_async(verify_cache(common.load()))
+    print_result(common, verified_document(verified), verified_text(verified))
+    return None if verified.equal else ExitCode.DIFFERENT
+
+
+async def verify_cache(config: Config) -> Verified:
+    """Compares the newest state of a cache with that of its source."""
+    capture = open_capture(config)
+    path = config.cache.path
+    database, _ = await asyncio.to_thread(open_to_read, path)
+    with database, redb_errors(path), database.snapshot() as snapshot:
+        verification = Verification(snapshot)
+        async with capture, capture.reading() as reader:
+            checkpoint = verification.checkpoint
+            state = await reader.state(None if checkpoint is None else checkpoint.change_id)
+            if checkpoint is not None:
+                _same_log(checkpoint, state)
+            tables = await verification.compare(_SourceView(reader))
+    return Verified(Position(state.epoch, state.high), tables)
+
+
+def verified_document(verified: Verified) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    return {
+        "position": position_document(verified.position),
+        "tables": {
+            name: {
+                "source_rows": report.source_rows,
+                "cache_rows": report.cache_rows,
+                "missing": _keys(report.missing),
+                "unexpected": _keys(report.unexpected),
+                "different": _keys(report.different),
+                "pending": report.pending,
+                "quarantined": report.quarantined,
+                "more": report.more,
+            }
+            for name, report in verified.tables.items()
+        },
+        "checks": {"row_counts": all(_counts_match(report) for report in verified.tables.values())},
+        "equal": verified.equal,
+        "repaired": 0,
+    }
+
+
+def verified_text(verified: Verified) -> Any:
+    """What people see."""
+    rows = [
+        (
+            name,
+            f"{report.source_rows:,}",
+            f"{report.cache_rows:,}",
+            str(report.pending),
+            str(report.quarantined),
+            _differences(report),
+        )
+        for name, report in verified.tables.items()
+    ]
+    rows.append(("equal" if verified.equal else "DIFFERENT", f"at {verified.position}", "", "", "", ""))
+    return text_table(("table", "source rows", "cache rows", "pending", "quarantined", "differences"), rows)
+
+
+class _SourceView:
+    """A capture reader as verify wants it: only encoded keys and rows."""
+
+    def __init__(self, reader: CaptureReader) -> None:
+        self._reader = reader
+
+    def tables(self) -> Mapping[str, TableDefinition]:
+        return self._reader.tables()
+
+    async def rows(self, table: str) -> AsyncIterator[Iterable[tuple[bytes, bytes | None]]]:
+        async for page in self._reader.rows(table):
+            yield [(change[2], change[4]) for change in page]
+
+    async def pending(self, after: int) -> AsyncIterator[Iterable[tuple[str, bytes]]]:
+        async for page in self._reader.pending(after):
+            yield page
+
+
+def _same_log(checkpoint: Checkpoint, state: LogState) -> None:
+    same = (checkpoint.epoch, checkpoint.epoch_nonce, checkpoint.database_id) == (
+        state.epoch,
+        state.epoch_nonce,
+        state.database_id,
+    )
+    if not same or checkpoint.change_id > state.high or state.prev_nonce != checkpoint.nonce:
+        raise CdcError(
+            f"the cache stands at {checkpoint.position}, which this source's change log does not lead on from",
+            "bring it up to date first: cdc sync, or the poller and cdc consume",
+        )
+
+
+def _counts_match(report: TableReport) -> bool:
+    return bool(report.pending) or report.source_rows == report.cache_rows + report.quarantined
+
+
+def _keys(keys: list[bytes]) -> list[list[Any]]:
+    return [[value_to_json(value) for value in decode_key(key)] for key in keys]
+
+
+def _differences(report: TableReport) -> str:
+    parts = [
+        f"{len(keys):,} {name}"
+        for name, keys in (
+            ("missing", report.missing),
+            ("unexpected", report.unexpected),
+            ("different", report.different),
+        )
+        if keys
+    ]
+    if report.more:
+        parts.append("and more")
+    return ", ".join(parts) or "none"

@@ -1,0 +1,240 @@
+"""Compares a cache with its source, both live: digests of buckets first, keys only where buckets differ.
+
+The cache's state is held first, then the source's, so that the source is never behind. Rows with changes that
+the cache has not applied yet are pending, not different. Memory does not grow with the tables: a digest and a
+count for each bucket, the keys of a limited number of buckets, and the keys touched since the checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from consumers.meta import QUARANTINE_TABLE, read_checkpoint, read_definitions
+from schemas.errors import CdcError
+from schemas.keys import split_record_key
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from consumers import _redb
+    from consumers.meta import Checkpoint
+    from schemas.definition import TableDefinition
+
+BUCKETS = 4096
+"""Buckets of a table, by the CRC-32 of the key."""
+
+DIFFERENCES_MAX = 10_000
+"""Keys that are listed of one table; what differs beyond is only said to be there."""
+
+SUSPECT_ROWS_MAX = 200_000
+"""Rows of differing buckets that are compared key by key."""
+
+SCAN_ROWS = 2_000
+SCAN_BYTES_MAX = 4 * 1024 * 1024
+
+
+class SourceView(Protocol):
+    """The source at one moment, as verify reads it."""
+
+    def tables(self) -> Mapping[str, TableDefinition]:
+        """The captured tables."""
+        ...
+
+    def rows(self, table: str) -> AsyncIterator[Iterable[tuple[bytes, bytes | None]]]:
+        """Every row of a table: its encoded key, and the row as it would be cached (None: unpublishable)."""
+        ...
+
+    def pending(self, after: int) -> AsyncIterator[Iterable[tuple[str, bytes]]]:
+        """(table, key) touched after a change id; an empty key for a whole table."""
+        ...
+
+
+class TableReport(msgspec.Struct):
+    """What differs in one table. Keys are encoded; ``more``: there is more than is listed."""
+
+    source_rows: int = 0
+    cache_rows: int = 0
+    missing: list[bytes] = msgspec.field(default_factory=list)
+    unexpected: list[bytes] = msgspec.field(default_factory=list)
+    different: list[bytes] = msgspec.field(default_factory=list)
+    pending: int = 0
+    quarantined: int = 0
+    more: bool = False
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.missing or self.unexpected or self.different or self.more)
+
+
+class _Exempt(msgspec.Struct):
+    """Keys of a table that are not compared."""
+
+    pending: set[bytes] = msgspec.field(default_factory=set)
+    quarantined: set[bytes] = msgspec.field(default_factory=set)
+    whole: bool = False
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self.pending or key in self.quarantined
+
+
+class _Buckets:
+    """Order-independent digests of rows, by bucket."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * BUCKETS
+        self.sums = [0] * BUCKETS
+        self.rows = 0
+
+    def add(self, key: bytes, row: bytes) -> None:
+        bucket = zlib.crc32(key) % BUCKETS
+        self.counts[bucket] += 1
+        self.sums[bucket] += int.from_bytes(row_digest(key, row))
+
+    def differing(self, other: _Buckets) -> list[int]:
+        return [
+            bucket
+            for bucket in range(BUCKETS)
+            if self.counts[bucket] != other.counts[bucket] or self.sums[bucket] != other.sums[bucket]
+        ]
+
+
+def row_digest(key: bytes, row: bytes) -> bytes:
+    """A digest of a key and its row, 8 bytes."""
+    digest = hashlib.blake2b(len(key).to_bytes(4), digest_size=8)
+    digest.update(key)
+    digest.update(row)
+    return digest.digest()
+
+
+class Verification:
+    """Compares one state of a cache with one state of its source.
+
+    Args:
+        cache: the held state of the cache, taken before the source's.
+    """
+
+    def __init__(self, cache: _redb.Snapshot) -> None:
+        self._cache = cache
+        meta = cache.meta()
+        self.checkpoint: Checkpoint | None = read_checkpoint(meta)
+        self.definitions = read_definitions(meta)
+
+    async def compare(self, source: SourceView) -> dict[str, TableReport]:
+        """Returns a report for every table of either side.
+
+        Raises:
+            CdcError: the cache was never loaded, or rows in it may be newer than its position.
+        """
+        checkpoint = self.checkpoint
+        if checkpoint is None:
+            raise CdcError("the cache was never loaded", "run: cdc sync, or cdc consume")
+        if not checkpoint.exact:
+            raise CdcError("the cache is still catching up with its first load", "verify again in a moment")
+        exempt = await self._exempt(source, checkpoint.change_id)
+        defined = source.tables()
+        reports: dict[str, TableReport] = {}
+        for table in sorted(set(defined) | set(self.definitions)):
+            found = exempt.get(table, _Exempt())
+            if table in defined:
+                reports[table] = await self._compare_table(source, table, found)
+            elif not found.whole:
+                reports[table] = self._unexpected_table(table)
+        return reports
+
+    async def _exempt(self, source: SourceView, after: int) -> dict[str, _Exempt]:
+        exempt: dict[str, _Exempt] = {}
+        async for touched in source.pending(after):
+            for table, key in touched:
+                entry = exempt.setdefault(table, _Exempt())
+                if key:
+                    entry.pending.add(key)
+                else:
+                    entry.whole = True
+        for page in _scan(self._cache, QUARANTINE_TABLE):
+            for name, _ in page:
+                table, key = split_record_key(name)
+                exempt.setdefault(table, _Exempt()).quarantined.add(key)
+        return exempt
+
+    async def _compare_table(self, source: SourceView, table: str, exempt: _Exempt) -> TableReport:
+        report = TableReport(pending=len(exempt.pending), quarantined=len(exempt.quarantined))
+        theirs, ours = _Buckets(), _Buckets()
+        async for rows in source.rows(table):
+            for key, row in rows:
+                report.source_rows += 1
+                if row is not None and key not in exempt:
+                    theirs.add(key, row)
+        for page in _scan(self._cache, table):
+            for key, row in page:
+                report.cache_rows += 1
+                if key not in exempt:
+                    ours.add(key, row)
+        if exempt.whole:
+            report.pending = max(report.source_rows, report.cache_rows)
+            return report
+        differing = theirs.differing(ours)
+        if differing:
+            await self._compare_keys(source, table, exempt, report, _suspects(theirs, ours, differing, report))
+        return report
+
+    async def _compare_keys(
+        self, source: SourceView, table: str, exempt: _Exempt, report: TableReport, suspects: frozenset[int]
+    ) -> None:
+        unseen: dict[bytes, bytes] = {}
+        for page in _scan(self._cache, table):
+            for key, row in page:
+                if zlib.crc32(key) % BUCKETS in suspects and key not in exempt:
+                    unseen[key] = row_digest(key, row)
+        async for rows in source.rows(table):
+            for key, row in rows:
+                if row is None or zlib.crc32(key) % BUCKETS not in suspects or key in exempt:
+                    continue
+                digest = unseen.pop(key, None)
+                if digest is None:
+                    _list(report, report.missing, key)
+                elif digest != row_digest(key, row):
+                    _list(report, report.different, key)
+        for key in unseen:
+            _list(report, report.unexpected, key)
+
+    def _unexpected_table(self, table: str) -> TableReport:
+        report = TableReport()
+        for page in _scan(self._cache, table):
+            for key, _ in page:
+                report.cache_rows += 1
+                _list(report, report.unexpected, key)
+        # A table that the source does not have differs even when it is empty.
+        report.more = report.more or not report.cache_rows
+        return report
+
+
+def _suspects(theirs: _Buckets, ours: _Buckets, differing: list[int], report: TableReport) -> frozenset[int]:
+    """As many of the differing buckets as may be compared key by key."""
+    chosen: list[int] = []
+    rows = 0
+    for bucket in differing:
+        rows += max(theirs.counts[bucket], ours.counts[bucket])
+        if chosen and rows > SUSPECT_ROWS_MAX:
+            report.more = True
+            break
+        chosen.append(bucket)
+    return frozenset(chosen)
+
+
+def _list(report: TableReport, keys: list[bytes], key: bytes) -> None:
+    if len(keys) < DIFFERENCES_MAX:
+        keys.append(key)
+    else:
+        report.more = True
+
+
+def _scan(snapshot: _redb.Snapshot, table: str) -> Iterable[list[tuple[bytes, bytes]]]:
+    after: bytes | None = None
+    while page := snapshot.scan(table, after=after, limit=SCAN_ROWS, bytes_max=SCAN_BYTES_MAX):
+        after = page[-1][0]
+        yield [(key, row) for key, row, _ in page]
