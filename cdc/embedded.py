@@ -12,7 +12,7 @@ from consumers.groups import Group, Verdict
 from schemas.codec import decode_definition
 from schemas.errors import CacheBusyError, CacheError, SourceUnavailableError
 from schemas.event import NIL, Op
-from schemas.retrying import Backoff, pause
+from schemas.retrying import Backoff, IdlePace, pause
 from schemas.snapshot import Database
 
 if TYPE_CHECKING:
@@ -142,11 +142,14 @@ async def _follow(
     capture: Capture, publication: CachePublication, pause_seconds: float, stop: asyncio.Event
 ) -> None:
     poller = Poller(capture, publication)
+    pace = IdlePace(pause_seconds)
     changed = True
     while not stop.is_set():
         # Looking comes before polling, so that a commit between the two is seen by the next look.
         changed = await capture.data_changed() or changed
         if changed:
             changed = not (await poller.poll()).idle
+            if changed:
+                pace.active()
         else:
-            await pause(stop, pause_seconds)
+            await pause(stop, pace.next())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 
 BACKOFF_SECONDS_MIN = 0.2
 """First pause after a failure."""
@@ -27,6 +28,34 @@ class Backoff:
         seconds = self._seconds * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, not a secret
         self._seconds = min(self._seconds * 2, BACKOFF_SECONDS_MAX)
         return seconds
+
+
+PAUSE_SECONDS_MIN = 0.001
+"""The pause right after something happened: more is likely to follow."""
+
+PAUSE_PER_IDLE_SECOND = 0.1
+"""How much the pause grows with the time that nothing happened."""
+
+
+class IdlePace:
+    """Pauses between looks at something that may have changed: short after a change, longer the longer it is quiet.
+
+    Args:
+        longest_seconds: the longest pause.
+    """
+
+    def __init__(self, longest_seconds: float) -> None:
+        self._longest = longest_seconds
+        self._active_at = time.monotonic()
+
+    def active(self) -> None:
+        """Something happened."""
+        self._active_at = time.monotonic()
+
+    def next(self) -> float:
+        """The length of the next pause, in seconds."""
+        idle = time.monotonic() - self._active_at
+        return min(self._longest, max(PAUSE_SECONDS_MIN, idle * PAUSE_PER_IDLE_SECOND))
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 DISTRIBUTION = "turso-redb-cdc"
 
 COMMANDS = {
+    "demo": "Show the whole path on a sample database: change, replicate, kill, resume, read, verify.",
     "init": "Write a commented cdc.toml to start from; an existing one is left alone.",
     "install": "Create the change log and its triggers at the source, or bring them up to date.",
     "uninstall": "Remove the change log and all triggers from the source.",

@@ -16,7 +16,7 @@ from cdc.kafka.publication import KafkaPublication
 from cdc.kafka.sender import DisplacedError
 from cdc.poller import Polled, Poller
 from schemas.errors import GaveUpError, KafkaUnavailableError, SourceUnavailableError
-from schemas.retrying import BACKOFF_SECONDS_MAX, Backoff, pause
+from schemas.retrying import BACKOFF_SECONDS_MAX, Backoff, IdlePace, pause
 from schemas.topics import TopicReader
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ async def _follow(
 ) -> None:
     await _poll(capture, publication)
     poller = Poller(capture, publication)
+    pace = IdlePace(pipeline.pause_seconds)
     heard = time.monotonic()
     while not stop.is_set():
         polled = None
@@ -96,11 +97,12 @@ async def _follow(
         now = time.monotonic()
         if polled is not None and not polled.idle:
             heard = now
+            pace.active()
             continue
         if now - heard > limits.HEARTBEAT_SECONDS:
             await publication.heartbeat()
             heard = now
-        await pause(stop, pipeline.pause_seconds)
+        await pause(stop, pace.next())
     await publication.say_goodbye()
 
 

@@ -1,0 +1,35 @@
+"""``cdc demo``: a sample database, replicated while it changes, read back and verified."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from cdc.cli.common import DEFAULTS, Common
+from cdc.demo.story import tell
+from schemas.errors import UsageError
+
+
+def demo(
+    *,
+    folder: Annotated[
+        Path | None,
+        Parameter(env_var="CDC_FOLDER", help="Keep the demo's files in this new or empty folder."),
+    ] = None,
+    common: Common = DEFAULTS,
+) -> None:
+    """Show the whole path on a sample database: change, replicate, kill, resume, read, verify."""
+    console = Console(highlight=False, stderr=common.json)
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="cdc-demo-") as temporary:
+            tell(Path(temporary), console)
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is not an empty folder", "give a new one with --folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    tell(folder, console)
+    console.print(f"  The files are in {folder}.", soft_wrap=True)

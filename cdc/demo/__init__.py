@@ -1,0 +1,1 @@
+"""The demo: a sample application, replicated while it works."""
