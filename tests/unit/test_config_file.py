@@ -1,0 +1,267 @@
+"""What cdc.toml and the flags over it lead to."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cdc.config import CacheConfig, Config, SourceConfig
+from cdc.config_file import Overrides, load
+from schemas.errors import UsageError
+
+EVERYTHING = """
+[source]
+url = "file:app.db"
+auth_token = "env:TURSO_AUTH_TOKEN"
+tables = ["episodes", "patterns"]
+poll_interval = "20ms"
+log_retention = "48h"
+
+[kafka]
+bootstrap_servers = "one:9092, two:9092"
+topic = "cdc.app"
+encoding = "msgpack"
+
+[cache]
+path = "other.redb"
+node = "node-a"
+max_staleness = "5s"
+readers = "process"
+check = "never"
+
+[tables.episodes]
+key_type = "tuple"
+key_columns = ["id", "part"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CDC_CONFIG", raising=False)
+
+
+def configured(text: str, overrides: Overrides | None = None) -> Config:
+    Path("cdc.toml").write_text(text)
+    return load(None, overrides or Overrides())
+
+
+def refused(text: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        configured(text)
+    return str(caught.value)
+
+
+def test_every_key_of_this_version_is_read():
+    config = configured(EVERYTHING)
+    source = config.need_source()
+    assert (source.url, source.tables) == ("file:app.db", ("episodes", "patterns"))
+    assert (source.poll_interval_s, source.log_retention_s) == (0.02, 172_800.0)
+    assert source.auth_token is not None
+    kafka = config.need_kafka()
+    assert (kafka.bootstrap_servers, kafka.topic) == ("one:9092,two:9092", "cdc.app")
+    assert config.cache == CacheConfig(Path("other.redb"), "node-a", 5.0, "process", "never")
+    assert config.tables["episodes"].key_columns == ("id", "part")
+    assert config.file == Path("cdc.toml")
+
+
+def test_defaults_are_those_of_the_contract():
+    assert SourceConfig("file:app.db") == SourceConfig("file:app.db", None, None, 0.05, 86_400.0)
+    cache = msgspec.structs.replace(load().cache, node="")
+    assert cache == CacheConfig(Path("cache.redb"), "", 30.0, "shared", "open")
+
+
+def test_without_file_and_flags_there_is_a_cache_and_nothing_else():
+    config = load()
+    assert (config.source, config.kafka, config.tables, config.file) == (None, None, {}, None)
+    with pytest.raises(UsageError, match="--source URL"):
+        config.need_source()
+    with pytest.raises(UsageError, match="--bootstrap-servers"):
+        config.need_kafka()
+
+
+def test_flags_are_enough_without_a_file():
+    config = load(None, Overrides("app.db", "c.redb", "n", "localhost:9092", "t"))
+    assert config.need_source() == SourceConfig("app.db")
+    assert (config.cache.path, config.cache.node) == (Path("c.redb"), "n")
+    assert (config.need_kafka().bootstrap_servers, config.need_kafka().topic) == ("localhost:9092", "t")
+
+
+def test_flags_go_before_the_file():
+    config = configured(EVERYTHING, Overrides(source="new.db", topic="cdc.new"))
+    assert config.need_source().url == "new.db"
+    assert config.need_source().poll_interval_s == 0.02
+    assert config.need_kafka().topic == "cdc.new"
+    assert config.cache.node == "node-a"
+
+
+def test_flags_are_checked_like_the_file():
+    with pytest.raises(UsageError, match=r"source\.url"):
+        load(None, Overrides(source=""))
+    with pytest.raises(UsageError, match=r"kafka\.topic is missing; give it, or --topic"):
+        load(None, Overrides(bootstrap_servers="localhost:9092"))
+
+
+def test_the_file_is_found_from_argument_then_environment_then_folder(monkeypatch: pytest.MonkeyPatch):
+    for name in ("cdc", "environment", "argument"):
+        Path(f"{name}.toml").write_text(f'[cache]\nnode = "{name}"')
+    assert load().cache.node == "cdc"
+    monkeypatch.setenv("CDC_CONFIG", "environment.toml")
+    assert load().cache.node == "environment"
+    assert load(Path("argument.toml")).cache.node == "argument"
+    monkeypatch.setenv("CDC_CONFIG", "")
+    assert load().cache.node == "cdc"
+
+
+def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    with pytest.raises(UsageError, match=r"no\.toml cannot be read: No such file"):
+        load(Path("no.toml"))
+    with pytest.raises(UsageError, match="Is a directory"):
+        load(tmp_path)
+    monkeypatch.setenv("CDC_CONFIG", "gone.toml")
+    with pytest.raises(UsageError, match=r"gone\.toml"):
+        load()
+
+
+@pytest.mark.parametrize("data", [b"[source", b"\xff", b"a = 1\na = 2", b"# " + b"x" * 2**20])
+def test_a_file_that_is_not_toml_is_refused(data: bytes):
+    Path("cdc.toml").write_bytes(data)
+    with pytest.raises(UsageError, match=r"cdc\.toml is"):
+        load()
+
+
+def test_the_node_is_named_after_host_and_cache_path_by_default():
+    first = load(None, Overrides(cache="a.redb")).cache.node
+    assert first.startswith(f"{socket.gethostname()}-")
+    assert first == load(None, Overrides(cache=str(Path.cwd() / "a.redb"))).cache.node
+    assert first != load(None, Overrides(cache="b.redb")).cache.node
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[sources]", 'sources is not a configuration key; did you mean "source"? allowed: source, kafka'),
+        (
+            '[source]\nurl = "a"\npol_interval = "1s"',
+            "source.pol_interval is not a configuration key; did you",
+        ),
+        ('[source]\nurl = "a"\nhostname = 1', "allowed: url, auth_token"),
+        ("[cache]\nsize = 1", "cache.size is not a configuration key; allowed: path, node"),
+        ("[tables.a.b]\nx = 1", "tables.a.b is not a configuration key; allowed: keep"),
+        ('[tables."a b"]\nx = 1', 'tables."a b".x is not a configuration key'),
+        ("[preset.mem]", 'preset.mem is not a configuration key; did you mean "memory"?'),
+        ("[http]\nport = 1", "http.port is not a configuration key; allowed: listen, auth_token"),
+        ('[cache]\n"a\\nb" = 1', "is not a configuration key"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_its_path_and_the_known_ones(text: str, line: str):
+    assert line in refused(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("source = 1", "source is not allowed as it stands; allowed: a section with the keys url"),
+        ("[source]\nurl = 1", "source.url is not allowed as it stands; allowed: a string"),
+        (
+            '[source]\nurl = "file:"',
+            'source.url is not allowed as it stands; allowed: "file:PATH" or a bare path',
+        ),
+        ('[source]\nurl = "postgres://me:pw@h"', "libsql, https, http, wss, ws, turso"),
+        ("[source]", "source.url is missing; give it, or --source URL"),
+        ('[source]\nurl = "a"\ntables = "b"', "source.tables is not allowed as it stands; allowed: a list"),
+        ('[source]\nurl = "a"\ntables = []', "a list of one or more names"),
+        ('[source]\nurl = "a"\ntables = ["b", 1]', "a list of one or more names"),
+        ('[source]\nurl = "a"\ntables = ["b", "b"]', "source.tables: a name is given twice"),
+        (
+            '[source]\nurl = "a"\npoll_interval = 1',
+            "source.poll_interval is not allowed as it stands; allowed: a",
+        ),
+        ('[source]\nurl = "a"\npoll_interval = "0s"', "longer than nothing"),
+        ('[source]\nurl = "a"\nlog_retention = "1 day"', "units: ms, s, m, h, d"),
+        (
+            "[cache]\nreaders = true",
+            'cache.readers is not allowed as it stands; allowed: "shared" or "process"',
+        ),
+        ('[cache]\ncheck = "always"', 'allowed: "open" or "unclean" or "never"'),
+        ('[cache]\npath = ""', "cache.path"),
+        ('[cache]\nnode = "a\\nb"', "cache.node"),
+        ("tables = 1", "tables is not allowed as it stands"),
+        ("[tables]\na = 1", "tables.a is not allowed as it stands"),
+        ("[tables.a]\nkey_columns = []", "tables.a.key_columns"),
+        ('[tables.a]\nkey_type = "blob"', 'tables.a.key_type is not allowed as it stands; allowed: "tuple"'),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_path_and_what_is_allowed(text: str, line: str):
+    assert line in refused(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[source]\nurl = "file:a"\n[cache]\npath = "./a"', "source.url and cache.path name the same file"),
+        (
+            '[source]\nurl = "a"\ntables = ["b"]\n[tables.c]\nkey_columns = ["x"]',
+            "tables.c is about a table that source.tables leaves out",
+        ),
+    ],
+)
+def test_a_contradiction_is_refused(text: str, line: str):
+    assert line in refused(text)
+
+
+def test_table_names_are_the_same_in_upper_and_lower_case():
+    configured('[source]\nurl = "a"\ntables = ["B"]\n[tables.b]\nkey_columns = ["x"]')
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("[http]\nlisten = '127.0.0.1:1'", "http.listen"),
+        ("[http]\nauth_token = 'env:X'", "http.auth_token"),
+        *(
+            (f"[tables.a]\n{key} = {value}", f"tables.a.{key}")
+            for key, value in {
+                "keep": "1",
+                "keep_by": "'x'",
+                "follow": "{ table = 'x', column = 'y' }",
+                "exclude": "['x']",
+                "hash": "['x']",
+                "where": "'x'",
+                "index": "['x']",
+            }.items()
+        ),
+        *((f"[tables.a]\nkey_type = '{kind}'", "tables.a.key_type") for kind in ("text", "integer", "bytes")),
+        ("[preset.memory]", "preset.memory"),
+        ("[kafka]\nencoding = 'json'", "kafka.encoding"),
+        ("[source]\nurl = 'a'\nhash_key = 'env:X'", "source.hash_key"),
+        ("[source]\nurl = 'a'\nimage = 'row'", "source.image"),
+        *(
+            (f"[source]\nurl = '{url}'", "source.url")
+            for url in ("libsql://h", "https://h", "http://h", "wss://h", "ws://h", "turso:a.db", "HTTPS://h")
+        ),
+    ],
+)
+def test_what_this_version_lacks_is_refused_and_said(text: str, what: str):
+    line = refused(text)
+    assert line.startswith(what)
+    assert "is not available in this version yet" in line
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("file:app.db", "app.db"),
+        ("FILE:app.db", "app.db"),
+        ("app.db", "app.db"),
+        ("file:a%20b?mode=ro#x", "a%20b?mode=ro#x"),
+        ("file:///tmp/a.db", "///tmp/a.db"),
+        ("file:file:a", "file:a"),
+        ("a:b.db", "a:b.db"),
+    ],
+)
+def test_the_path_of_a_file_is_taken_literally(url: str, path: str):
+    assert configured(f'[source]\nurl = "{url}"').need_source().path == Path(path)
