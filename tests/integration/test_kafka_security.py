@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from schemas.kafka_properties import KafkaClients, kafka_clients
+from tests.support.connections import connections_closed
 from tests.support.kafka import KafkaBroker
 from tests.support.pem import Pem, self_signed
 
@@ -124,3 +125,4 @@ async def test_a_wrong_part_keeps_a_client_out(
             await asyncio.wait_for(producer.start(), LIMIT_S)
     finally:
         await producer.stop()
+        await connections_closed()
