@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 _CLOSED_S_MAX = 20
 _PAUSE_S = 0.01
@@ -14,7 +15,7 @@ async def connections_closed() -> None:
     aiokafka's ``stop()`` begins to close its connections and does not wait for the end of it, which TLS draws
     out. What a loop leaves open when it ends is a ResourceWarning in whichever test then collects garbage.
     """
-    transports = asyncio.get_running_loop()._transports
+    loop: Any = asyncio.get_running_loop()
     async with asyncio.timeout(_CLOSED_S_MAX):
-        while any(transport._sock is not None for transport in list(transports.values())):  # noqa: ASYNC110 - no event tells
+        while any(transport._sock is not None for transport in list(loop._transports.values())):  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(_PAUSE_S)
