@@ -45,13 +45,17 @@ class DamagedRowError(RedbError):
     key: bytes
 
 class StorageFullError(RedbError):
-    """There is no room left for the file. Close and open the database once there is."""
+    """There is no room left for the file. Close and open the database, as after any IoError.
+
+    Until then writes fail, and reads too (all of a shared file, of another those that need the disk). It can
+    be opened, and read, while there still is no room.
+    """
 
 class ClosedError(RedbError):
     """The handle was closed, or its transaction is over."""
 
 class IoError(RedbError):
-    """The operating system failed the file. After one, writes are refused until it is opened again."""
+    """The operating system failed the file. Later writes and most reads fail until it is opened again."""
 
 class ExistsError(IoError):
     """There is a file already where one was to be made."""
@@ -130,8 +134,12 @@ class Database:
             CorruptedError: it cannot be mended. BusyError: a snapshot or transaction of this handle is open.
         """
 
-    def close(self) -> None:
-        """Aborts an open transaction and releases the file; safe to repeat."""
+    def close(self) -> bool:
+        """Aborts an open transaction and releases the file; safe to repeat.
+
+        False where the file could not be left clean, because a call failed before or there is no room: what
+        was committed durably is in it, and the next ``open`` repairs it.
+        """
 
     def __enter__(self) -> Self: ...
     def __exit__(

@@ -44,12 +44,12 @@ impl Handle {
         }
     }
 
-    fn close(self) -> Outcome<()> {
+    /// Whether the file was left clean. A writer that failed before cannot leave it so, and has said why.
+    fn close(self) -> bool {
         match self {
-            Self::Writer(database) => database.close()?,
-            Self::Reader(database) => database.close()?,
+            Self::Writer(database) => database.close().is_ok(),
+            Self::Reader(database) => database.close().is_ok(),
         }
-        Ok(())
     }
 }
 
@@ -243,17 +243,12 @@ impl Database {
         })
     }
 
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
+    fn close(&self, py: Python<'_>) -> PyResult<bool> {
         detached(py, || {
             let handle = self.handle.write().unwrap_or_else(PoisonError::into_inner).take();
-            match handle {
-                Some(handle) => {
-                    // redb would keep the file locked for as long as the transaction lives.
-                    let aborted = self.turns.abort_live();
-                    handle.close().and(aborted)
-                }
-                None => Ok(()),
-            }
+            // redb would keep the file locked for as long as the transaction lives.
+            self.turns.abort_live();
+            Ok(handle.is_none_or(Handle::close))
         })
     }
 
@@ -268,6 +263,7 @@ impl Database {
         _error: &Bound<'_, PyAny>,
         _trace: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        self.close(py)
+        self.close(py)?;
+        Ok(())
     }
 }

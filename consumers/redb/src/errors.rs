@@ -68,7 +68,9 @@ impl<E: Into<redb::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         let error: redb::Error = error.into();
         let message = match error {
-            redb::Error::RepairAborted => "its writer ended uncleanly; open it for writing to repair it".into(),
+            redb::Error::RepairAborted => {
+                "its writer ended uncleanly; open it for writing to repair it".into()
+            }
             _ => error.to_string(),
         };
         Self::new(kind_of(&error), message)
