@@ -22,7 +22,5 @@ def position(connection: Any) -> Position:
     Raises:
         Whatever the connection raises where capture is not installed (there is no table ``_cdc_log``).
     """
-    row = connection.execute(
-        "SELECT epoch, (SELECT max(change_id) FROM _cdc_log) FROM _cdc_meta"
-    ).fetchone()
+    row = connection.execute("SELECT epoch, (SELECT max(change_id) FROM _cdc_log) FROM _cdc_meta").fetchone()
     return Position(row[0], row[1])

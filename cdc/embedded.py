@@ -92,9 +92,7 @@ class CachePublication:
             return loading.rows
 
 
-async def sync(
-    open_capture: Callable[[], Capture], writer: CacheWriter, *, rebuild: bool = False
-) -> Polled:
+async def sync(open_capture: Callable[[], Capture], writer: CacheWriter, *, rebuild: bool = False) -> Polled:
     """Brings the cache to everything that is committed at the source now.
 
     Args:

@@ -6,7 +6,7 @@ PAUSE_SECONDS_MIN = 0.001
 """Pause after a poll that found something: under load the poller polls at once."""
 
 HEARTBEAT_SECONDS = 2.0
-"""How often an idle poller sends an empty group: it shows nodes their lag, and other pollers that one works."""
+"""How often an idle poller sends an empty group: nodes see their lag, other pollers that one works."""
 
 STANDBY_SILENCE_SECONDS = 6.0
 """Silence of the topic after which a poller that stands by takes over: three heartbeats."""

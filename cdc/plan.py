@@ -58,7 +58,7 @@ def log_head(state: LogState) -> Head:
     )
 
 
-def plan_poll(head: Head | None, state: LogState) -> Plan:
+def plan_poll(head: Head | None, state: LogState) -> Plan:  # noqa: PLR0911 -- a table of findings
     """Says what leads a publication that stands at ``head`` (None: nowhere yet) to the end of the log.
 
     ``state.prev_nonce`` must be that of the log row ``head.change_id``.

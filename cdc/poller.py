@@ -13,7 +13,6 @@ import structlog
 
 from cdc.capture import CaptureStaleError, LogBrokenError
 from cdc.plan import Changes, Idle, Load, NewEpoch, log_head, plan_poll
-
 from schemas.errors import SourceError
 
 if TYPE_CHECKING:

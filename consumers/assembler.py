@@ -14,7 +14,7 @@ import msgspec
 from consumers.groups import Group, Groups, Verdict
 from schemas.codec import decode_definition, decode_event
 from schemas.errors import BadEventError
-from schemas.event import NIL, ChangeEvent, Op
+from schemas.event import NIL, ROW_OPS, ChangeEvent, Op
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +24,19 @@ class Record(Protocol):
     """What the assembler reads of a Kafka record."""
 
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int:
+        """Where it landed."""
+        ...
+
     @property
-    def key(self) -> bytes | None: ...
+    def key(self) -> bytes | None:
+        """Table and key of a row event."""
+        ...
+
     @property
-    def value(self) -> bytes | None: ...
+    def value(self) -> bytes | None:
+        """The encoded event."""
+        ...
 
 
 class Interrupted(enum.Enum):
@@ -56,7 +64,6 @@ class Counters(msgspec.Struct):
 
 
 _STOPS = frozenset((Interrupted.HOLE, Interrupted.NEW_EPOCH))
-_ROW_OPS = frozenset((Op.CREATE, Op.UPDATE, Op.DELETE, Op.READ, Op.QUARANTINED))
 
 
 class Assembler:
@@ -96,13 +103,10 @@ class Assembler:
             if event.offset != offset:
                 counters.void += 1
                 continue
-            if event.index == 0:
-                interrupted = self._begin(event)
-            else:
-                interrupted = self._continue(event)
+            interrupted = self._begin(event) if event.index == 0 else self._continue(event)
             if interrupted in _STOPS:
                 return interrupted
-            if self._applying and event.op in _ROW_OPS:
+            if self._applying and event.op in ROW_OPS:
                 key = record.key or b""
                 groups.put(
                     event.op,

@@ -30,11 +30,17 @@ async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpo
     """
     start, stop = await reader.bounds(topics.events)
     offset = checkpoint.offset
-    if offset is not None and start < offset <= stop and await _proves(reader, topics, offset - 1, checkpoint):
+    if (
+        offset is not None
+        and start < offset <= stop
+        and await _proves(reader, topics, offset - 1, checkpoint)
+    ):
         return offset
     found = await newest_snapshot(reader, topics)
     resumed = start if found is None else found.announcement.from_offset
-    _log.warning("the stored offset is not in the topic: reading from further back", stored=offset, offset=resumed)
+    _log.warning(
+        "the stored offset is not in the topic: reading from further back", stored=offset, offset=resumed
+    )
     return resumed
 
 
@@ -56,7 +62,9 @@ async def _proves(reader: TopicReader, topics: Topics, offset: int, checkpoint: 
     )
 
 
-async def load_snapshot(reader: TopicReader, topics: Topics, found: FoundSnapshot, writer: CacheWriter) -> int:
+async def load_snapshot(
+    reader: TopicReader, topics: Topics, found: FoundSnapshot, writer: CacheWriter
+) -> int:
     """Builds a new cache file from a snapshot and swaps it in; returns its rows.
 
     Raises:
@@ -79,7 +87,7 @@ async def load_snapshot(reader: TopicReader, topics: Topics, found: FoundSnapsho
                 await _append(loading, chunk, announcement.position.epoch)
         if expected != announcement.chunks or loading.rows != announcement.rows:
             raise KafkaUnavailableError(
-                f"the snapshot in topic {topics.snapshots} is not whole: {expected} of {announcement.chunks} chunks",
+                f"the snapshot in {topics.snapshots} is not whole: {expected} of {announcement.chunks} chunks",
                 "run: cdc snapshot",
             )
         await writer.adopt(
@@ -94,7 +102,7 @@ async def load_snapshot(reader: TopicReader, topics: Topics, found: FoundSnapsho
 
 
 async def _append(loading: Loading, chunk: Chunk, epoch: int) -> None:
-    rows = [(key, row, change_id) for key, row, change_id in chunk.rows if row != NIL]
+    rows = [(key, bytes(row), change_id) for key, row, change_id in chunk.rows if row != NIL]
     if rows:
         await loading.append(chunk.table, rows)
     for key, row, change_id in chunk.rows:

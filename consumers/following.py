@@ -93,7 +93,9 @@ async def _follow(node: KafkaNode, backoff: Backoff, stop: asyncio.Event) -> Non
             await _try_again(error, backoff, stop)
 
 
-async def _try_again(error: KafkaUnavailableError | CacheError, backoff: Backoff, stop: asyncio.Event) -> None:
+async def _try_again(
+    error: KafkaUnavailableError | CacheError, backoff: Backoff, stop: asyncio.Event
+) -> None:
     seconds = backoff.next()
     _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
     await pause(stop, seconds)

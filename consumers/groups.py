@@ -178,6 +178,6 @@ class Groups:
 
     def _unmark(self, table: str, key: bytes, change_id: int) -> None:
         name = record_key(table, key)
-        # The mark stays in the set: should this group die, the next good row lifts it again, which is harmless.
+        # The mark stays in the set: should this group die, the next good row lifts it once more.
         if name in self._quarantined:
             self._batch.put(QUARANTINE_TABLE, name, None, change_id)

@@ -13,7 +13,6 @@ from consumers.assembler import Assembler, Interrupted
 from consumers.bootstrap import load_snapshot, resume_offset
 from consumers.subscription import Subscription
 from schemas.errors import OperatorError
-from schemas.event import Head  # noqa: TC001 -- msgspec reads the annotations
 from schemas.manifests import newest_snapshot
 from schemas.topics import TopicGoneError, TopicReader, Topics
 
@@ -133,7 +132,6 @@ class KafkaNode:
     async def _feed(self, assembler: Assembler, records: list[ConsumerRecord]) -> ChangeEvent | None:
         """Takes in fetched records; returns the event that cannot be passed, if there is one."""
         iterator = iter(records)
-        groups = self._writer.groups
         while True:
             interrupted = assembler.feed(iterator, limits.STREAM_ROWS_MAX)
             if interrupted is Interrupted.TAKE_BACK:
@@ -158,7 +156,10 @@ class KafkaNode:
         if not groups.ready and not (even_idle and assembler.offset != checkpoint.offset):
             return
         if self._committing is not None and not self._committing.done():
-            if groups.ready.rows < limits.COMMIT_ROWS_MAX and groups.ready.size_bytes < limits.COMMIT_BYTES_MAX:
+            if (
+                groups.ready.rows < limits.COMMIT_ROWS_MAX
+                and groups.ready.size_bytes < limits.COMMIT_BYTES_MAX
+            ):
                 return
             await self._settle()
         await self._settle()
@@ -200,7 +201,9 @@ class KafkaNode:
             if once:
                 raise OperatorError(f"{reason}, and there is no snapshot in {self._topics.snapshots}", remedy)
             if not warned:
-                _log.warning("waiting for a snapshot", reason=reason, topic=self._topics.snapshots, remedy=remedy)
+                _log.warning(
+                    "waiting for a snapshot", reason=reason, topic=self._topics.snapshots, remedy=remedy
+                )
                 warned = True
             try:
                 async with asyncio.timeout(limits.MANIFEST_WAIT_SECONDS):

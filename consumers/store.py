@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from consumers import _redb
-from consumers.batch import Batch
 from consumers.meta import (
     QUARANTINE_TABLE,
     Checkpoint,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from consumers.batch import Batch
     from schemas.definition import TableDefinition
 
 

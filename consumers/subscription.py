@@ -1,4 +1,4 @@
-"""The stream of a topic's records from an offset on, with a watchdog; and the offset told to the Kafka group."""
+"""The stream of a topic's records from an offset on, with a watchdog; the offset told to the Kafka group."""
 
 from __future__ import annotations
 
@@ -117,7 +117,9 @@ class Subscription:
                 await self._consumer.commit({self._partition: offset})
         except (TimeoutError, KafkaError, OSError) as error:
             _log.warning(
-                "the Kafka group does not know our offset", reason=str(error) or type(error).__name__, offset=offset
+                "the Kafka group does not know our offset",
+                reason=str(error) or type(error).__name__,
+                offset=offset,
             )
         else:
             self._committed = offset

@@ -179,7 +179,9 @@ class Verification:
             return report
         differing = theirs.differing(ours)
         if differing:
-            await self._compare_keys(source, table, exempt, report, _suspects(theirs, ours, differing, report))
+            await self._compare_keys(
+                source, table, exempt, report, _suspects(theirs, ours, differing, report)
+            )
         return report
 
     async def _compare_keys(

@@ -153,7 +153,9 @@ class CacheWriter:
         except CacheCorruptError as error:
             aside = self.path.with_name(f"{self.path.name}.corrupt-{int(time.time())}")
             self.path.rename(aside)
-            _log.error("the cache file is damaged: kept aside, rebuilding", reason=error.message, file=str(aside))  # noqa: TRY400 -- the line says it all
+            _log.error(
+                "the cache file is damaged: kept aside, rebuilding", reason=error.message, file=str(aside)
+            )
             self.groups = Groups(None)
             return
         self._applier = Applier(store)

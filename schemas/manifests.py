@@ -29,7 +29,7 @@ class FoundSnapshot(msgspec.Struct, frozen=True):
 
 
 async def newest_snapshot(reader: TopicReader, topics: Topics) -> FoundSnapshot | None:
-    """Returns the newest snapshot whose announcement counts, whose chunks exist and from which one can read on.
+    """Returns the newest snapshot that is whole: its announcement counts, its chunks and what follows exist.
 
     Raises:
         TopicGoneError: there are no topics yet.

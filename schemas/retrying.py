@@ -38,7 +38,7 @@ PAUSE_PER_IDLE_SECOND = 0.1
 
 
 class IdlePace:
-    """Pauses between looks at something that may have changed: short after a change, longer the longer it is quiet.
+    """Pauses between looks at something that may have changed: short after a change, then longer and longer.
 
     Args:
         longest_seconds: the longest pause.

@@ -131,11 +131,14 @@ class TouchedEncoder:
     def _encode_any(self, row: Row, changes: list[Change]) -> None:
         key = row[self._width : self._end]
         newest, ts_ms, updated, null_key_there = row[self._end :]
-        encoded = encode_key(key)
         if None in key:
             op = Op.QUARANTINED if null_key_there else Op.DELETE
-            changes.append((op, self._table.name, encoded, encode_values(key), None, newest, ts_ms))
+            for same in _same_in_groups(key):
+                changes.append(
+                    (op, self._table.name, encode_key(same), encode_values(same), None, newest, ts_ms)
+                )
             return
+        encoded = encode_key(key)
         stored = self._stored_key_of(row)
         there = None if None in stored else encode_key(stored)
         if not self._table.unique and encoded == self._previous:

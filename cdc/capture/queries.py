@@ -83,14 +83,17 @@ def _groups(table: Table) -> str:
 
 def _matches(table: Table) -> str:
     """Join by the table's column on the left: its affinity, collation and index are used then."""
-    numbered = list(enumerate(table.key, 1))
-    matches = [f"{_compared(column)} = l.k{number}" for number, column in numbered]
-    if not table.unique:
-        # Several rows may equal the log's key to SQL; only those with its bytes have it.
-        for number, column in numbered:
-            matches.append(f"t.{quoted(column.name)} COLLATE BINARY = l.k{number}")
-            matches.append(f"typeof(t.{quoted(column.name)}) = typeof(l.k{number})")
-    return " AND ".join(matches)
+    matches = [f"{_compared(column)} = l.k{number}" for number, column in enumerate(table.key, 1)]
+    # Where nothing keeps keys apart, several rows may equal the log's key to SQL; only some have its bytes.
+    return " AND ".join(matches if table.unique else matches + _same_bytes(table))
+
+
+def _same_bytes(table: Table) -> list[str]:
+    conditions: list[str] = []
+    for number, column in enumerate(table.key, 1):
+        conditions.append(f"t.{quoted(column.name)} COLLATE BINARY IS l.k{number}")
+        conditions.append(f"typeof(t.{quoted(column.name)}) = typeof(l.k{number})")
+    return conditions
 
 
 def _null_key_there(table: Table) -> str:
@@ -98,7 +101,9 @@ def _null_key_there(table: Table) -> str:
         return "0"
     numbered = list(enumerate(table.key, 1))
     holds_null = " OR ".join(f"l.k{number} IS NULL" for number, _ in numbered)
-    same = " AND ".join(f"{_compared(column)} IS l.k{number}" for number, column in numbered)
+    same = " AND ".join(
+        [f"{_compared(column)} IS l.k{number}" for number, column in numbered] + _same_bytes(table)
+    )
     return f"CASE WHEN {holds_null} THEN EXISTS (SELECT 1 FROM {quoted(table.name)} AS t WHERE {same}) END"
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cdc.capture import Capture, InstallReport
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.output import print_result, print_text
 from cdc.cli.parts import open_capture
 from cdc.cli.running import run_async
+
+if TYPE_CHECKING:
+    from cdc.capture import Capture, InstallReport
 
 
 def install(

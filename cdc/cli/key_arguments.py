@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
-# SQLite turns a REAL into an INTEGER, where the column asks for it, only within these bounds
-# (sqlite3RealSameAsInt in vdbemem.c).
-_SAFE_REAL = 2**51
+# Where the column asks for it SQLite turns a REAL into the INTEGER that is equal, but for the outermost ones
+# (sqlite3VdbeIntegerAffinity in vdbemem.c).
+_INTEGER_REAL_LIMIT = 2.0**63
 _INTEGER_DIGITS_MAX = 19
 
 
@@ -86,7 +86,7 @@ def _number(text: str) -> int | float | None:
     if not _NUMBER.fullmatch(text):
         return None
     real = float(text)
-    return int(real) if abs(real) < _SAFE_REAL and real.is_integer() else real
+    return int(real) if abs(real) < _INTEGER_REAL_LIMIT and real.is_integer() else real
 
 
 def _real(text: str, column: str) -> float:

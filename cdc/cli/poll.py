@@ -24,7 +24,9 @@ def poll(
     once: Annotated[
         bool,
         Parameter(
-            env_var="CDC_ONCE", negative="", help="End when everything committed at the start is acknowledged."
+            env_var="CDC_ONCE",
+            negative="",
+            help="End when everything committed at the start is acknowledged.",
         ),
     ] = False,
     common: Common = DEFAULTS,

@@ -23,7 +23,9 @@ def rebuild(
     *,
     origin: Annotated[
         Literal["source", "kafka"] | None,
-        Parameter(name="--from", env_var="CDC_FROM", help="Where rows come from (Kafka where it is configured)."),
+        Parameter(
+            name="--from", env_var="CDC_FROM", help="Where rows come from (Kafka where it is configured)."
+        ),
     ] = None,
     common: Common = DEFAULTS,
 ) -> None:

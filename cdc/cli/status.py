@@ -23,8 +23,6 @@ from schemas.position import Position
 from schemas.topics import TopicReader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from cdc.capture import LogState
     from cdc.config import Config
 

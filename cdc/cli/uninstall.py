@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from cdc.capture import Capture
+from typing import TYPE_CHECKING
+
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.output import print_result
 from cdc.cli.parts import open_capture
 from cdc.cli.running import run_async
+
+if TYPE_CHECKING:
+    from cdc.capture import Capture
 
 
 def uninstall(*, common: Common = DEFAULTS) -> None:

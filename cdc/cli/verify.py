@@ -101,7 +101,8 @@ def verified_text(verified: Verified) -> Any:
         for name, report in verified.tables.items()
     ]
     rows.append(("equal" if verified.equal else "DIFFERENT", f"at {verified.position}", "", "", "", ""))
-    return text_table(("table", "source rows", "cache rows", "pending", "quarantined", "differences"), rows)
+    headings = ("table", "source rows", "cache rows", "pending", "quarantined", "differences")
+    return text_table(headings, rows)
 
 
 class _SourceView:
@@ -130,7 +131,7 @@ def _same_log(checkpoint: Checkpoint, state: LogState) -> None:
     )
     if not same or checkpoint.change_id > state.high or state.prev_nonce != checkpoint.nonce:
         raise CdcError(
-            f"the cache stands at {checkpoint.position}, which this source's change log does not lead on from",
+            f"this source's change log does not lead on from {checkpoint.position}, where the cache stands",
             "bring it up to date first: cdc sync, or the poller and cdc consume",
         )
 

@@ -68,12 +68,8 @@ class SampleApplication:
                 (draw.choice(("success", "failure")), draw.uniform(-1, 1), known),
             ).rowcount
             forgotten = f"episode-{draw.randrange(self._next)}"
-            touched += connection.execute(
-                "DELETE FROM embeddings WHERE item_id = ?", (forgotten,)
-            ).rowcount
-            touched += connection.execute(
-                "DELETE FROM episodes WHERE episode_id = ?", (forgotten,)
-            ).rowcount
+            touched += connection.execute("DELETE FROM embeddings WHERE item_id = ?", (forgotten,)).rowcount
+            touched += connection.execute("DELETE FROM episodes WHERE episode_id = ?", (forgotten,)).rowcount
         return touched
 
     def close(self) -> None:

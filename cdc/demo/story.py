@@ -60,9 +60,11 @@ class _Story:
         self._title("cdc run: the cache follows while the application works")
         node = self._start_node()
         transactions, touched, latencies = self._work(measured=True)
-        self._say(f"{transactions:,} transactions committed, {touched:,} rows touched, meanwhile applied to redb")
         self._say(
-            f"from commit to readable in another process: median {statistics.median(latencies) * 1e3:.1f} ms, "
+            f"{transactions:,} transactions committed, {touched:,} rows touched, meanwhile applied to redb"
+        )
+        self._say(
+            f"from commit to readable elsewhere: median {statistics.median(latencies) * 1e3:.1f} ms, "
             f"99 % within {_percentile(latencies, 99) * 1e3:.1f} ms"
         )
 
@@ -74,7 +76,9 @@ class _Story:
         began = time.monotonic()
         node = self._start_node()
         self._wait()
-        self._say(f"started again: it went on where it was, and had caught up after {time.monotonic() - began:.2f} s")
+        self._say(
+            f"started again: it went on where it was and had caught up after {time.monotonic() - began:.2f} s"
+        )
         node.send_signal(signal.SIGTERM)
         if node.wait(timeout=10) != 0:
             raise CdcError("the node did not end in good order", "run it by hand: cdc run")
@@ -85,10 +89,14 @@ class _Story:
         self._title("cdc verify: row by row, value by value")
         verified = self._cdc_json("verify")
         for name, table in verified["tables"].items():
-            self._say(f"{name}: {table['source_rows']:,} rows at the source, {table['cache_rows']:,} in the cache")
+            self._say(
+                f"{name}: {table['source_rows']:,} rows at the source, {table['cache_rows']:,} in the cache"
+            )
         if not verified["equal"]:
             raise CdcError("the cache differs from the database", f"see: cdc verify {' '.join(self._flags)}")
-        self._console.print(f"\n  [bold green]The cache is equal to the database[/] at {_position(verified)}.\n")
+        self._console.print(
+            f"\n  [bold green]The cache is equal to the database[/] at {_position(verified)}.\n"
+        )
         self._application.close()
 
     def _start_node(self) -> subprocess.Popen[bytes]:

@@ -68,7 +68,8 @@ async def ensure_topics(client_options: dict[str, Any], topics: Topics) -> None:
 async def _create(admin: AIOKafkaAdminClient, missing: Iterable[NewTopic]) -> None:
     async with kafka_errors("creating topics"):
         response = await admin.create_topics(list(missing))
-    for topic, code, *message in response.topic_errors:
+    errors: list[tuple[Any, ...]] = getattr(response, "topic_errors", [])
+    for topic, code, *message in errors:
         if code == _TOPIC_ALREADY_EXISTS:
             continue  # another poller was faster
         if code:
@@ -80,4 +81,3 @@ async def _create(admin: AIOKafkaAdminClient, missing: Iterable[NewTopic]) -> No
                 "create it with one partition, or grant the right to CREATE topics",
             )
         _log.info("created topic", topic=topic)
-

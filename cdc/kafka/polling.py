@@ -1,16 +1,14 @@
-"""The life of a poller at a topic: working, standing by while another one works, coming back after failures."""
+"""The life of a poller at a topic: working, standing by while another works, coming back after failures."""
 
 from __future__ import annotations
 
-import asyncio
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from cdc import limits
-from cdc.capture import Capture
 from cdc.kafka.chain import chain_end
 from cdc.kafka.publication import KafkaPublication
 from cdc.kafka.sender import DisplacedError
@@ -20,15 +18,18 @@ from schemas.retrying import BACKOFF_SECONDS_MAX, Backoff, IdlePace, pause
 from schemas.topics import TopicReader
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
+    from cdc.capture import Capture
     from schemas.kafka_properties import KafkaClients
     from schemas.topics import Topics
 
 _log = structlog.get_logger("cdc.poller")
 
 
-class Pipeline(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Pipeline:
     """What a poller needs: how to open its source, and where in Kafka it publishes."""
 
     open_capture: Callable[[], Capture]

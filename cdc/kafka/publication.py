@@ -192,12 +192,22 @@ class KafkaPublication:
         offset = sender.next_offset or 0
         for op, table, key, key_values, after, change_id, ts_ms in page:
             row = NIL if after is None else Raw(after)
-            event = group.event(op, table, Raw(key_values), row, change_id, ts_ms, index, index == final, offset)
+            event = group.event(
+                op, table, Raw(key_values), row, change_id, ts_ms, index, index == final, offset
+            )
             value = encode_event(event)
             if len(value) > limits.RECORD_BYTES_MAX:
                 _log.warning("quarantined a row beyond the size limit", table=table, bytes=len(value))
                 event = group.event(
-                    Op.QUARANTINED, table, Raw(key_values), NIL, change_id, ts_ms, index, index == final, offset
+                    Op.QUARANTINED,
+                    table,
+                    Raw(key_values),
+                    NIL,
+                    change_id,
+                    ts_ms,
+                    index,
+                    index == final,
+                    offset,
                 )
                 value = encode_event(event)
             await sender.append(record_key(table, key), value)
@@ -207,7 +217,7 @@ class KafkaPublication:
 
     async def _send_control(self, group: _Header, op: str, after: Raw = NIL) -> None:
         offset = self._sender.next_offset or 0
-        event = group.event(op, "", NIL, after, group.head.change_id, 0, 0, True, offset)  # noqa: FBT003 -- positional for speed
+        event = group.event(op, "", NIL, after, group.head.change_id, 0, 0, True, offset)
         await self._sender.append(b"", encode_event(event))
 
 
