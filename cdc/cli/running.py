@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 STOP_GRACE_S = 3.0
 """How long a command may go on by itself after the first signal, before it is cancelled."""
-STOP_LIMIT_S = 4.7
+STOP_LIMIT_S = 4.5
 """When the process ends whatever it does: every stop is safe, and 5 s are promised (CONTRACT)."""
 
 _Result = TypeVar("_Result")

@@ -1,0 +1,70 @@
+"""cdc init."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdc.cli.init import TEMPLATE
+from cdc.config import CacheConfig
+from cdc.config_file import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.command import Ended
+
+    Cdc = Callable[..., Ended]
+
+
+def test_it_writes_a_file_that_can_be_read(cdc: Cdc):
+    ended = cdc("init")
+    assert (ended.code, ended.err) == (0, "")
+    config = load(Path("cdc.toml"))
+    assert config.need_source().url == "file:app.db"
+    assert config.kafka is None
+    assert config.cache.path == CacheConfig().path
+
+
+def test_what_is_commented_out_is_allowed_and_shows_the_defaults(tmp_path: Path):
+    commented_out = re.compile(r"""# (?=\[[a-z_.]+\]$|"?[a-z_.]+"? = )""")
+    lines = [commented_out.sub("", line) for line in TEMPLATE.read_text().splitlines()]
+    document = tomllib.loads("\n".join(lines))
+    document["source"].pop("tables")
+    path = tmp_path / "cdc.toml"
+    path.write_text("\n".join(line for line in lines if not line.startswith("tables")))
+    config, bare = load(path), load(None)
+    assert config.need_source().poll_interval_s == 0.05
+    assert config.cache == CacheConfig(bare.cache.path, "node-a")
+    assert set(document) == {"source", "kafka", "cache", "tables"}
+
+
+def test_it_refuses_to_overwrite(cdc: Cdc):
+    Path("cdc.toml").write_text("# mine")
+    ended = cdc("init")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: cdc.toml exists already; ")
+    assert Path("cdc.toml").read_text() == "# mine"
+
+
+def test_it_writes_where_the_configuration_is_said_to_be(cdc: Cdc):
+    assert cdc("--config", "other.toml", "init", "--json").json() == {"path": "other.toml"}
+    assert load(Path("other.toml")).source is not None
+    assert cdc("init", "--config", "no/such/folder.toml").code == 2
+
+
+@pytest.mark.parametrize(
+    ("preset", "line"),
+    [
+        ("memory", "error: the preset memory is not available in this version yet; leave --preset out\n"),
+        ("other", "error: there is no such preset; allowed: memory\n"),
+    ],
+)
+def test_a_preset_is_refused(cdc: Cdc, preset: str, line: str):
+    ended = cdc("init", "--preset", preset)
+    assert (ended.code, ended.err) == (2, line)
+    assert not Path("cdc.toml").exists()
