@@ -30,6 +30,10 @@ STOP_SECONDS_MAX = 3.0
 """The longest wait for a client to close: it may wait for a broker that is away."""
 
 
+FETCH_WAIT_MS = 20
+"""How long the broker may hold a fetch at a topic's end: the next range cannot be asked for before."""
+
+
 class Topics(msgspec.Struct, frozen=True):
     """The topics of one database."""
 
@@ -92,7 +96,10 @@ class TopicReader:
 
     async def __aenter__(self) -> Self:
         self._consumer = AIOKafkaConsumer(
-            **self._options, enable_auto_commit=False, auto_offset_reset="none", group_id=None
+            **{**self._options, "fetch_max_wait_ms": FETCH_WAIT_MS},
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            group_id=None,
         )
         try:
             async with kafka_errors("connecting to Kafka"):
