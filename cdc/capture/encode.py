@@ -133,29 +133,25 @@ class TouchedEncoder:
         newest, ts_ms, updated, null_key_there = row[self._end :]
         if None in key:
             op = Op.QUARANTINED if null_key_there else Op.DELETE
-            for same in _same_in_groups(key):
-                changes.append(
-                    (op, self._table.name, encode_key(same), encode_values(same), None, newest, ts_ms)
-                )
+            changes += [self._without_row(op, same, newest, ts_ms) for same in _same_in_groups(key)]
             return
         encoded = encode_key(key)
-        stored = self._stored_key_of(row)
-        there = None if None in stored else encode_key(stored)
         if not self._table.unique and encoded == self._previous:
-            changes.append(
-                (Op.QUARANTINED, self._table.name, encoded, encode_values(key), None, newest, ts_ms)
-            )
+            changes.append(self._without_row(Op.QUARANTINED, key, newest, ts_ms))
             return
         self._previous = encoded
+        stored = self._stored_key_of(row)
+        there = None if None in stored else encode_key(stored)
         if there is not None:
             op = Op.UPDATE if updated or encoded != there else Op.CREATE
             self._upsert(changes, op, there, stored, row, own=encoded == there)
-        for gone in _same_in_groups(key):
-            encoded = encode_key(gone)
-            if encoded != there:
-                changes.append(
-                    (Op.DELETE, self._table.name, encoded, encode_values(gone), None, newest, ts_ms)
-                )
+        if encoded == there and 0 not in key:
+            return
+        deletes = [self._without_row(Op.DELETE, gone, newest, ts_ms) for gone in _same_in_groups(key)]
+        changes += [change for change in deletes if change[2] != there]
+
+    def _without_row(self, op: str, key: tuple[Any, ...], change_id: int, ts_ms: int) -> Change:
+        return (op, self._table.name, encode_key(key), encode_values(key), None, change_id, ts_ms)
 
     def _upsert(
         self, changes: list[Change], op: str, key: bytes, values: tuple[Any, ...], row: Row, *, own: bool
