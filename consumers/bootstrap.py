@@ -87,7 +87,7 @@ async def load_snapshot(
                 await _append(loading, chunk, announcement.position.epoch)
         if expected != announcement.chunks or loading.rows != announcement.rows:
             raise KafkaUnavailableError(
-                f"the snapshot in {topics.snapshots} is not whole: {expected} of {announcement.chunks} chunks",
+                f"the snapshot in {topics.snapshots} has {expected} of {announcement.chunks} chunks",
                 "run: cdc snapshot",
             )
         await writer.adopt(

@@ -189,8 +189,8 @@ class Cache:
             known = definition_of(self._definitions, table)
         if len(known.key) != len(key):
             raise UsageError(
-                f"a key of {table} has {len(known.key)} columns, not {len(key)}",
-                f"give {', '.join(known.key)}",
+                f"{len(key)} values are no key of {table}, it takes {len(known.key)}",
+                f"give {', '.join(known.key)}, in this order",
             )
 
     def _meta(self) -> dict[str, bytes]:

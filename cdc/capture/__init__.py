@@ -5,10 +5,11 @@ from cdc.capture.encode import Change
 from cdc.capture.errors import CaptureStaleError, LogBrokenError
 from cdc.capture.install import InstallReport
 from cdc.capture.log import LogState
-from cdc.capture.reader import CaptureReader, LogRow
+from cdc.capture.reader import Backlog, CaptureReader, LogRow
 from cdc.capture.table import Skipped
 
 __all__ = [
+    "Backlog",
     "Capture",
     "CaptureReader",
     "CaptureStaleError",

@@ -23,6 +23,7 @@ from cdc.capture.install import (
 from cdc.capture.introspect import Schema, read_schema, read_stamp
 from cdc.capture.log import mint_unless_healthy
 from cdc.capture.reader import CaptureReader
+from cdc.capture.recording import RecordingTransaction
 from cdc.capture.select import Selected, select_tables
 from cdc.capture.table import Selection
 from cdc.source import open_client
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
     from cdc.source import Client, Transaction
     from schemas.event import Head
+
+
+class _TakeBackError(Exception):
+    """Rolls a transaction back."""
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -110,6 +115,22 @@ class Capture:
             skipped=list(selected.skipped),
             changed=[table.name for table in plan.make] + [entry.name for entry in plan.leave],
         )
+
+    async def install_sql(self) -> list[str]:
+        """Give the statements that `install` would run now; it runs them, and takes all of it back.
+
+        Raises:
+            UsageError, OperatorError: as `install`.
+        """
+        recording: RecordingTransaction | None = None
+        try:
+            async with self.client.writing() as transaction:
+                schema, _, plan = await self._look(transaction)
+                recording = RecordingTransaction(transaction)
+                await carry_out(recording, plan, schema)
+                raise _TakeBackError  # noqa: TRY301 -- ends the transaction without a commit
+        except _TakeBackError:
+            return [] if recording is None else recording.statements
 
     async def _look(self, transaction: Transaction) -> tuple[Schema, Selected, Plan]:
         schema = await read_schema(transaction)

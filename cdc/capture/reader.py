@@ -37,6 +37,24 @@ class LogRow(msgspec.Struct, frozen=True):
     key_values: bytes
 
 
+class Backlog(msgspec.Struct, frozen=True):
+    """The log's length and what of it a reader lacks.
+
+    ``rows`` are those in the log, ``pending`` those above the reader's position; ``oldest_ms`` is when the
+    first of these was written (Unix time by the source's clock), None where there is none.
+    """
+
+    rows: int
+    pending: int
+    oldest_ms: int | None
+
+
+# Ids are dense: the ends tell the length, without a scan.
+_BACKLOG_SQL: Final = f"""
+SELECT (SELECT max(change_id) - min(change_id) + 1 FROM {LOG}),
+       (SELECT max(0, max(change_id) - ?) FROM {LOG}),
+       (SELECT ts FROM {LOG} WHERE change_id > ? ORDER BY change_id LIMIT 1)"""
+
 _RANGE_SQL: Final = (
     f"SELECT tbl, count(*), max(CASE WHEN op = 't' THEN change_id END), max(ts) FROM {LOG} "
     "WHERE change_id > ? AND change_id <= ? GROUP BY tbl"
@@ -75,6 +93,10 @@ class CaptureReader:
     async def state(self, prev: int | None = None) -> LogState:
         """Read the log's state, and the nonce of row ``prev``."""
         return await read_state(self._transaction, prev)
+
+    async def backlog(self, prev: int) -> Backlog:
+        """Say how long the log is, and how far behind a reader at ``prev`` is."""
+        return Backlog(*(await self._transaction.execute(_BACKLOG_SQL, (prev, prev))).rows[0])
 
     async def changes(self, prev: int, high: int) -> AsyncGenerator[list[Change], None]:
         """Give the state, at this moment, of every key touched in (prev, high], by table and key.

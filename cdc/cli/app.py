@@ -20,9 +20,6 @@ Modules are imported only when their command is asked for.
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +34,6 @@ from schemas.errors import ExitCode
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable, Sequence
-    from types import FrameType
 
 DISTRIBUTION = "turso-redb-cdc"
 
@@ -82,7 +78,6 @@ def run(arguments: Sequence[str]) -> int:
         The exit code (`schemas.errors.ExitCode`). Errors have been printed, standard output is flushed.
     """
     log_level = DEFAULTS.log_level
-    _end_on_sigterm()
     try:
         command, bound = _parse(make_app(), list(arguments))
         common = next((item for item in bound.arguments.values() if isinstance(item, Common)), DEFAULTS)
@@ -122,22 +117,8 @@ def _config_after_command(app: App, arguments: list[str]) -> list[str]:
     return [*rest[:command_words], *(flag if command_words else []), *rest[command_words:]]
 
 
-def _end_on_sigterm() -> None:
-    # Commands that only read, and the time before an event loop runs: the same end as SIGINT.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def _version() -> str:
     try:
         return f"cdc {metadata.version(DISTRIBUTION)}"
     except metadata.PackageNotFoundError:
         return "cdc (a checkout that is not installed)"
-
-
-if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))

@@ -44,7 +44,7 @@ def read_key(definition: TableDefinition, words: Sequence[str], exact: str | Non
         values = tuple(words)
     if len(values) != len(definition.key):
         raise UsageError(
-            f"a key of {definition.name} has {len(definition.key)} columns, not {len(values)}",
+            f"{len(values)} values are no key of {definition.name}, it takes {len(definition.key)}",
             f"give {', '.join(definition.key)}, in this order",
         )
     if exact is not None:

@@ -20,6 +20,7 @@ STOP_GRACE_S = 3.0
 STOP_LIMIT_S = 4.5
 """When the process ends whatever it does: every stop is safe, and 5 s are promised (CONTRACT)."""
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _Result = TypeVar("_Result")
 
 
@@ -33,8 +34,14 @@ def run_async(work: Coroutine[Any, Any, _Result], *, stop: asyncio.Event | None 
     Raises:
         KeyboardInterrupt: the coroutine was cancelled by a signal; the command ends with 0.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_watch_signals(work, stop))
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_watch_signals(work, stop))
+    finally:
+        # A loop that ends leaves the defaults behind, which would kill a command that prints its result.
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def _watch_signals(work: Coroutine[Any, Any, _Result], stop: asyncio.Event | None) -> _Result:
@@ -55,7 +62,7 @@ async def _watch_signals(work: Coroutine[Any, Any, _Result], stop: asyncio.Event
             stop.set()
             loop.call_later(STOP_GRACE_S, task.cancel)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal)
     try:
         return await task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,7 +24,7 @@ from schemas.position import Position
 from schemas.topics import TopicReader
 
 if TYPE_CHECKING:
-    from cdc.capture import LogState
+    from cdc.capture import Backlog, LogState
     from cdc.config import Config
 
 _MS_A_SECOND = 1000
@@ -35,10 +36,9 @@ class SourceStatus(msgspec.Struct):
     url: str
     reachable: bool = False
     state: LogState | None = None
-    log_rows: int = 0
     capture: str = "unknown"
     skipped: list[dict[str, str]] = msgspec.field(default_factory=list)
-    lag_ms: int = 0
+    backlog: Backlog | None = None
 
 
 class KafkaStatus(msgspec.Struct):
@@ -118,7 +118,7 @@ async def _source_status(config: Config, checkpoint: Checkpoint | None) -> Sourc
                     found.skipped = [
                         {"table": skipped.table, "reason": skipped.reason} for skipped in reader.skipped
                     ]
-                    found.log_rows = await reader.count_log_rows()
+                    found.backlog = await reader.backlog(0 if checkpoint is None else checkpoint.change_id)
                     found.capture = "ok"
             except CdcError as error:
                 if isinstance(error, SourceError):
@@ -145,19 +145,28 @@ async def _kafka_status(config: Config, timeout_s: float) -> KafkaStatus:
 def _lag(
     cache: CacheStatus, source: SourceStatus | None, kafka: KafkaStatus | None
 ) -> tuple[int | None, float | None]:
-    """Records behind the topic's end, or log rows behind the source's; None where nothing can tell."""
+    """Records behind the topic's end, or log rows behind the source's; and seconds. None: unknown."""
     checkpoint = cache.checkpoint
-    events: int | None = None
+    if checkpoint is None:
+        return None, None
     if kafka is not None:
-        if kafka.end_offset is not None and checkpoint is not None and checkpoint.offset is not None:
-            events = max(0, kafka.end_offset - checkpoint.offset)
-            # Void records and empty groups are no changes: at the chain's end nothing is missing.
-            if kafka.position is not None and checkpoint.position >= kafka.position:
-                events = 0
-    elif source is not None and source.state is not None and checkpoint is not None:
-        same = (source.state.epoch, source.state.epoch_nonce) == (checkpoint.epoch, checkpoint.epoch_nonce)
-        events = max(0, source.state.high - checkpoint.change_id) if same else source.state.high
-    return events, 0.0 if events == 0 else None
+        return _lag_in_topic(checkpoint, kafka)
+    if source is None or source.state is None or source.backlog is None:
+        return None, None
+    if (source.state.epoch, source.state.epoch_nonce) != (checkpoint.epoch, checkpoint.epoch_nonce):
+        return source.backlog.rows, None
+    oldest_ms = source.backlog.oldest_ms
+    seconds = 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / _MS_A_SECOND)
+    return source.backlog.pending, round(seconds, 3)
+
+
+def _lag_in_topic(checkpoint: Checkpoint, kafka: KafkaStatus) -> tuple[int | None, float | None]:
+    if kafka.end_offset is None or checkpoint.offset is None:
+        return None, None
+    # Void records and empty groups are no changes: at the chain's end nothing is missing.
+    if kafka.position is not None and checkpoint.position >= kafka.position:
+        return 0, 0.0
+    return max(0, kafka.end_offset - checkpoint.offset), None
 
 
 def _state(cache: CacheStatus, lag_events: int | None) -> str:
@@ -174,7 +183,7 @@ def _source_document(source: SourceStatus) -> dict[str, Any]:
         "url": source.url,
         "reachable": source.reachable,
         "position": None if state is None else position_document(Position(state.epoch, state.high)),
-        "log_rows": source.log_rows,
+        "log_rows": 0 if source.backlog is None else source.backlog.rows,
         "capture": source.capture,
         "skipped": source.skipped,
     }

@@ -1,0 +1,87 @@
+"""What a benchmark gets: where to work, how much, and the broker if there is one."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from cdc.bench.command import Commands
+from cdc.bench.figure import Better, Ceiling, Figure, rounded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from cdc.bench.broker import Broker
+
+_Result = TypeVar("_Result")
+
+
+class Scale(msgspec.Struct, frozen=True):
+    """How much is measured: rows, seconds of a benchmark that runs for a time, and how often it is repeated."""
+
+    rows: int
+    seconds: float
+    repeat: int
+
+
+class Bench:
+    """One benchmark's run.
+
+    Args:
+        name: the benchmark's.
+        folder: empty, on the disk that is to be measured.
+        scale: how much.
+        broker: Kafka; None where there is none.
+    """
+
+    def __init__(self, name: str, folder: Path, scale: Scale, broker: Broker | None) -> None:
+        self.name = name
+        self.folder = folder
+        self.scale = scale
+        self.broker = broker
+
+    @property
+    def command(self) -> str:
+        """What repeats this run."""
+        scale = self.scale
+        return f"cdc bench {self.name} --rows {scale.rows} --seconds {scale.seconds:g} --repeat {scale.repeat}"
+
+    def commands(self, source: Path, cache: str, topic: str | None = None) -> Commands:
+        """The command line for a source, a cache file in our folder and, where given, a topic."""
+        kafka = () if topic is None or self.broker is None else self.broker.flags(topic)
+        return Commands(self.folder, source, self.folder / cache, kafka)
+
+    def figure(
+        self,
+        name: str,
+        unit: str,
+        runs: Sequence[float],
+        *,
+        better: Better = "higher",
+        aim: float | None = None,
+        ceilings: Iterable[Ceiling] = (),
+        note: str = "",
+    ) -> Figure:
+        """A figure of this benchmark: the median of its runs."""
+        return Figure(
+            name=f"{self.name}.{name}",
+            value=rounded(statistics.median(runs)),
+            unit=unit,
+            command=self.command,
+            runs=tuple(map(rounded, runs)),
+            better=better,
+            aim=aim,
+            ceilings=tuple(ceilings),
+            note=note,
+        )
+
+
+def seconds_of(work: Callable[[], _Result]) -> float:
+    """How long a call takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
