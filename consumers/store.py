@@ -40,17 +40,24 @@ class Store:
     def __init__(self, path: Path, database: _redb.Database) -> None:
         self.path = path
         self.database = database
-        with redb_errors(path):
-            meta = database.meta()
-        if read_identity(meta) is None:
-            raise UsageError(f"{path} is a redb file, but no cache of ours", "give another --cache path")
-        self.checkpoint: Checkpoint | None = read_checkpoint(meta)
-        self.definitions: Mapping[str, TableDefinition] = read_definitions(meta)
+        try:
+            with redb_errors(path):
+                meta = database.meta()
+            if read_identity(meta) is None:
+                raise UsageError(f"{path} is a redb file, but no cache of ours", "give another --cache path")
+            self.checkpoint: Checkpoint | None = read_checkpoint(meta)
+            self.definitions: Mapping[str, TableDefinition] = read_definitions(meta)
+        except BaseException:
+            database.close()
+            raise
         self._transaction: _redb.WriteTransaction | None = None
 
     @classmethod
     def create(cls, path: Path, node: str, *, shared: bool) -> Store:
-        """Makes a new cache file; refuses to touch an existing one."""
+        """Makes a new cache file; refuses to touch an existing one.
+
+        Give it a name under which nobody looks for a cache: it has no identity for an instant.
+        """
         with redb_errors(path):
             database = _redb.Database.create(path, shared=shared)
             database.apply({}, identity_meta(Identity(node=node, created_ms=time.time_ns() // 1_000_000)))
@@ -63,7 +70,11 @@ class Store:
         ``check``: verify every page of it also after a clean end.
         """
         with redb_errors(path):
-            database = _redb.Database.open(path, shared=shared, check=check)
+            try:
+                database = _redb.Database.open(path, shared=shared, check=check)
+            except _redb.PanickedError:
+                # What makes redb panic is damage that a look at every page names.
+                database = _redb.Database.open(path, shared=shared, check=True)
         return cls(path, database)
 
     def commit(self, batch: Batch, checkpoint: Checkpoint) -> None:
@@ -142,7 +153,7 @@ def redb_errors(path: Path) -> Iterator[None]:
         raise UsageError(f"there is no cache file {path}", "run: cdc sync, or give --cache") from error
     except _redb.NotADatabaseError as error:
         raise UsageError(f"{path} is no redb database", "give another --cache path") from error
-    except (_redb.CorruptedError, _redb.DamagedRowError) as error:
+    except (_redb.CorruptedError, _redb.DamagedRowError, _redb.PanickedError) as error:
         raise CacheCorruptError(f"the cache file {path} is damaged: {error}", "run: cdc rebuild") from error
     except _redb.StorageFullError as error:
         raise CacheError(f"no room to write the cache file {path}", "free disk space") from error
