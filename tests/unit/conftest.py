@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +26,6 @@ def cdc(
     for name in os.environ:
         if name.startswith("CDC_"):
             monkeypatch.delenv(name)
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     handlers = logging.getLogger().handlers[:]
 
     def call(*arguments: str) -> Ended:
@@ -39,4 +37,3 @@ def cdc(
     yield call
     logging.getLogger().handlers[:] = handlers
     structlog.reset_defaults()
-    signal.signal(signal.SIGTERM, on_sigterm)

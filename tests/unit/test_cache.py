@@ -77,7 +77,7 @@ def test_an_unknown_table_is_refused_and_the_known_ones_named(cache: Cache):
 
 
 def test_a_key_of_the_wrong_length_is_refused(cache: Cache):
-    with pytest.raises(UsageError, match="has 2 columns, not 1; give episode, number"):
+    with pytest.raises(UsageError, match="1 values are no key of steps, it takes 2; give episode, number"):
         cache.get("steps", "ep-1")
 
 

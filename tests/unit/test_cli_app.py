@@ -195,8 +195,9 @@ def test_output_that_cannot_be_written_is_an_error(tmp_path: Path):
 
 
 WAITING = """
-import asyncio, sys, types
+import asyncio, os, signal, sys, types
 sys.path.insert(0, {project!r})
+import cdc.cli
 from cdc.cli import app
 from cdc.cli.running import run_async
 
@@ -214,6 +215,14 @@ def graceful():
 
 def cancelled():
     run_async(work(asyncio.Event()))
+
+def printing():
+    async def finish(stop):
+        print("ready", flush=True)
+        await stop.wait()
+    stop = asyncio.Event()
+    run_async(finish(stop), stop=stop)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 def stuck():
     async def sleep():
@@ -235,7 +244,8 @@ module = types.ModuleType("cdc.cli." + name)
 setattr(module, name, globals()[name])
 sys.modules[module.__name__] = module
 app.COMMANDS[name] = "Wait."
-sys.exit(app.run([name]))
+sys.argv = ["cdc", name]
+cdc.cli.main()
 """
 
 
@@ -246,6 +256,7 @@ sys.exit(app.run([name]))
         ("graceful", ["finished what was in hand", "clean"]),
         ("cancelled", ["clean"]),
         ("reading", []),
+        ("printing", []),
     ],
 )
 def test_a_signal_ends_a_command_in_good_order(name: str, printed: list[str], number: signal.Signals):
@@ -275,6 +286,13 @@ def signalled(name: str, numbers: list[signal.Signals], limit_s: float = 30.0) -
         os.kill(command.pid, number)
     out, err = command.communicate(timeout=limit_s)
     return Ended(command.returncode, out, err)
+
+
+def test_an_empty_environment_variable_counts_as_not_given(tmp_path: Path):
+    make_cache(tmp_path / "cache.redb", {EPISODES: [("ep-1", 0.5)]}).close()
+    empty = dict.fromkeys(("CDC_CONFIG", "CDC_CACHE", "CDC_JSON", "CDC_TIMEOUT"), "")
+    ended = cdc_process("get", "episodes", "ep-1", cwd=tmp_path, env={**os.environ, **empty})
+    assert (ended.code, ended.err) == (0, "")
 
 
 def test_the_installed_entry_point_ends_the_process_with_the_exit_code(tmp_path: Path):
