@@ -40,17 +40,14 @@ class Store:
     def __init__(self, path: Path, database: _redb.Database) -> None:
         self.path = path
         self.database = database
+        self.checkpoint: Checkpoint | None = None
+        self.definitions: Mapping[str, TableDefinition] = {}
+        self._transaction: _redb.WriteTransaction | None = None
         try:
-            with redb_errors(path):
-                meta = database.meta()
-            if read_identity(meta) is None:
-                raise UsageError(f"{path} is a redb file, but no cache of ours", "give another --cache path")
-            self.checkpoint: Checkpoint | None = read_checkpoint(meta)
-            self.definitions: Mapping[str, TableDefinition] = read_definitions(meta)
+            self._learn()
         except BaseException:
             database.close()
             raise
-        self._transaction: _redb.WriteTransaction | None = None
 
     @classmethod
     def create(cls, path: Path, node: str, *, shared: bool) -> Store:
@@ -119,6 +116,14 @@ class Store:
                 keys.update(key for key, _, _ in page)
                 after = page[-1][0]
         return keys
+
+    def _learn(self) -> None:
+        with redb_errors(self.path):
+            meta = self.database.meta()
+        if read_identity(meta) is None:
+            raise UsageError(f"{self.path} is a redb file, but no cache of ours", "give another --cache path")
+        self.checkpoint = read_checkpoint(meta)
+        self.definitions = read_definitions(meta)
 
     def _begin(self) -> _redb.WriteTransaction:
         if self._transaction is None:
