@@ -16,7 +16,7 @@ SIZE_BYTES_MAX = 2**50
 
 _MILLISECONDS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _BYTES = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
-_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)", re.ASCII)
+_QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)", re.ASCII)
 
 
 def parse_duration(text: str) -> float:
