@@ -17,10 +17,12 @@ MEETING_PLACES = ("cli", "embedded", "demo", "bench")
 
 
 def modules_of(project: Path) -> dict[str, Path]:
-    """Every module of the three rooms, by its dotted name."""
+    """Every module of the three rooms, by its dotted name; a compiled one by its stub."""
     found: dict[str, Path] = {}
     for room in ROOMS:
-        for path in (project / room).rglob("*.py"):
+        for path in (project / room).rglob("*.py*"):
+            if path.suffix not in (".py", ".pyi"):
+                continue
             parts = path.relative_to(project).with_suffix("").parts
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
@@ -137,4 +139,9 @@ def test_a_package_may_gather_its_modules(tmp_path: Path):
         "cdc/p/a.py": "from cdc.p.b import y",
         "cdc/p/b.py": "",
     }
+    assert planted(tmp_path, files) == []
+
+
+def test_a_compiled_module_is_not_its_package(tmp_path: Path):
+    files = {"cdc/__init__.py": "import cdc.a", "cdc/a.py": "from cdc import _fast", "cdc/_fast.pyi": ""}
     assert planted(tmp_path, files) == []
