@@ -109,7 +109,9 @@ class Poller:
                 await self._capture.install()
                 continue
             except LogBrokenError as broken:
-                plan = NewEpoch(above=0, reason=broken.message, certain=True)
+                known = self._publication.head()
+                above = 0 if known is None else known.epoch
+                plan = NewEpoch(above=above, reason=broken.message, certain=True)
             if isinstance(plan, Polled):
                 return plan
             mints += 1

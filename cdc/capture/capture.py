@@ -8,23 +8,20 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from cdc.capture.errors import CaptureStaleError
-from cdc.capture.identifiers import META, TABLES
 from cdc.capture.install import (
     InstallReport,
     Plan,
     Registered,
     carry_out,
-    check_format,
-    check_own_tables,
     plan_install,
-    read_registered,
+    read_installed,
     remove,
 )
 from cdc.capture.introspect import Schema, read_schema, read_stamp
 from cdc.capture.log import mint_unless_healthy
 from cdc.capture.reader import CaptureReader
 from cdc.capture.recording import RecordingTransaction
-from cdc.capture.select import Selected, select_tables
+from cdc.capture.select import Selected, leave_out_unreadable, select_tables
 from cdc.capture.table import Selection
 from cdc.source import open_client
 
@@ -110,7 +107,7 @@ class Capture:
                 await carry_out(transaction, plan, schema)
         self._known = None
         return InstallReport(
-            created=META in plan.create,
+            created=plan.create,
             tables=list(selected.tables),
             skipped=list(selected.skipped),
             changed=[table.name for table in plan.make] + [entry.name for entry in plan.leave],
@@ -134,17 +131,13 @@ class Capture:
 
     async def _look(self, transaction: Transaction) -> tuple[Schema, Selected, Plan]:
         schema = await read_schema(transaction)
-        selected = self._select(schema)
-        missing = check_own_tables(schema)
-        if META not in missing:
-            await check_format(transaction)
-        registered = [] if TABLES in missing else await read_registered(transaction)
-        return schema, selected, plan_install(schema, selected, registered)
+        selected = await self._select(transaction, schema)
+        return schema, selected, plan_install(schema, selected, await read_installed(transaction, schema))
 
-    def _select(self, schema: Schema) -> Selected:
+    async def _select(self, transaction: Transaction, schema: Schema) -> Selected:
         selected = select_tables(schema, self._selection, strict=not self._checked)
         self._checked = True
-        return selected
+        return await leave_out_unreadable(transaction, schema, selected)
 
     async def installed(self) -> bool:
         """Say whether capture is there (it may be older than the schema).
@@ -153,7 +146,7 @@ class Capture:
             OperatorError: something of the user's has one of our names.
         """
         async with self.client.reading() as transaction:
-            return not check_own_tables(await read_schema(transaction))
+            return await read_installed(transaction, await read_schema(transaction)) is not None
 
     async def uninstall(self) -> bool:
         """Remove all of it, whichever tables it captures; say whether there was any.
@@ -182,11 +175,10 @@ class Capture:
 
     async def _learn(self, transaction: Transaction) -> _Known:
         schema = await read_schema(transaction)
-        selected = self._select(schema)
-        if check_own_tables(schema):
+        selected = await self._select(transaction, schema)
+        registered = await read_installed(transaction, schema)
+        if registered is None:
             raise CaptureStaleError("capture is not installed at the source", "run `cdc install`")
-        await check_format(transaction)
-        registered = await read_registered(transaction)
         plan = plan_install(schema, selected, registered)
         if not plan.is_empty:
             names = ", ".join(f'"{one.name}"' for one in (*plan.make, *plan.leave)) or "a renamed table"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -15,6 +16,7 @@ from cdc.capture.ddl import (
     INSERT_CONTROL_ROW,
     LOG_COLUMNS,
     META_COLUMNS,
+    NO_TABLE_ID,
     TABLES_COLUMNS,
     add_key_column,
     trigger_names,
@@ -26,12 +28,14 @@ from schemas.errors import OperatorError, UnsupportedVersionError
 from schemas.event import Op
 
 if TYPE_CHECKING:
-    from cdc.capture.introspect import Schema
+    from cdc.capture.introspect import MasterRow, Schema
     from cdc.capture.select import Selected
     from cdc.capture.table import Skipped, Table
     from cdc.source import Transaction
 
 _CREATE: Final = {LOG: CREATE_LOG, META: CREATE_META, TABLES: CREATE_TABLES}
+_WHOLE_SQL: Final = f"SELECT (SELECT count(*) FROM {META}) = 1 AND EXISTS (SELECT 1 FROM {LOG})"
+_OWN_TRIGGER: Final = re.compile(r"_cdc_[0-9]+_[a-z_]+")
 _COLUMNS: Final = {LOG: LOG_COLUMNS, META: META_COLUMNS, TABLES: TABLES_COLUMNS}
 
 
@@ -59,11 +63,12 @@ class Registered(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """What is missing for capture to be true; nothing, when `is_empty`.
 
-    ``make``: tables whose triggers must be made anew. ``leave``: captured ones that exist no longer.
-    ``ids`` has every table that will be captured. ``drop``: triggers of ours in the way.
+    ``create``: our tables are not there, or not all of them, or are empty: they are made anew. ``make``:
+    tables whose triggers must be made. ``leave``: those captured before that are gone. ``drop``: triggers of
+    ours without a captured table of theirs.
     """
 
-    create: list[str]
+    create: bool
     make: list[Table]
     leave: list[Registered]
     drop: list[str]
@@ -74,87 +79,77 @@ class Plan(msgspec.Struct, frozen=True):
         return not (self.create or self.make or self.leave or self.drop)
 
 
-def check_own_tables(schema: Schema) -> list[str]:
-    """Give those of our tables that are missing.
+async def read_installed(transaction: Transaction, schema: Schema) -> list[Registered] | None:
+    """Read which tables are or were captured; None: capture is not there, or not whole.
+
+    Raises:
+        OperatorError: something of the user's has one of our tables' names.
+        UnsupportedVersionError: a newer program installed capture.
+    """
+    missing = missing_tables(schema)
+    if META not in missing:
+        await _check_format(transaction)
+    if missing:
+        return None
+    whole = (await transaction.execute(_WHOLE_SQL)).rows[0][0]
+    return await _read_registered(transaction) if whole else None
+
+
+def missing_tables(schema: Schema) -> list[str]:
+    """Give those of our tables that are not there.
 
     Raises:
         OperatorError: something of the user's has one of their names.
     """
     missing: list[str] = []
     for name in OWN_TABLES:
-        there = [row for row in schema.master if folded(str(row.name)) == name and row.kind != "trigger"]
-        if not there:
+        there = next(
+            (row for row in schema.master if row.kind != "trigger" and folded(row.name) == name), None
+        )
+        if there is None:
             missing.append(name)
-            continue
-        columns = tuple(schema.own.get(name, ()))
-        expected = _COLUMNS[name]
-        if columns[: len(expected)] != expected or not all(
-            column == f"k{number}" for number, column in enumerate(columns[len(expected) :], 1)
-        ):
+        elif not _is_ours(name, schema):
             raise OperatorError(
-                f'the source has a {there[0].kind} "{there[0].name}" that is not ours',
+                f'the source has a {there.kind} "{there.name}" that is not ours',
                 "rename it: capture needs that name",
             )
     return missing
 
 
-async def read_registered(transaction: Transaction) -> list[Registered]:
-    """Read which tables are or were captured."""
-    rows = (await transaction.execute(f"SELECT id, name, fingerprint FROM {TABLES} ORDER BY id")).rows
-    return [Registered(*row) for row in rows]
-
-
-def plan_install(schema: Schema, selected: Selected, registered: list[Registered]) -> Plan:
-    """Compare what should be with what is; pure.
-
-    Raises:
-        OperatorError: something of the user's has one of our tables' names.
-    """
-    by_name = {entry.name: entry for entry in registered}
-    ours = {row.name: row for row in schema.master if row.kind == "trigger" and row.name.startswith("_cdc_")}
+def plan_install(schema: Schema, selected: Selected, registered: list[Registered] | None) -> Plan:
+    """Compare what should be with what is."""
+    create = registered is None
+    by_name = {entry.name: entry for entry in registered or ()}
+    ours = {
+        row.name: row for row in schema.master if row.kind == "trigger" and _OWN_TRIGGER.fullmatch(row.name)
+    }
     make = [
         table
         for table in selected.tables.values()
         if not _is_captured(table, by_name.get(table.name), schema, ours)
     ]
-    leave = [entry for entry in registered if entry.fingerprint and entry.name not in schema.tables]
+    # A table that is not selected here, but has its triggers, is captured for somebody else.
+    leave = [
+        entry
+        for entry in registered or ()
+        if entry.fingerprint and entry.name not in selected.tables and not _has_triggers(entry, schema)
+    ]
+    captured = {entry.id for entry in registered or () if entry.fingerprint and entry not in leave}
     # Triggers follow a table that is renamed; under its new name it is another table to readers.
-    remade = {name for entry in leave for name in trigger_names(entry.id)}
-    drop = [name for name in ours if name in remade]
-    return Plan(check_own_tables(schema), make, leave, drop)
-
-
-def _is_captured(table: Table, entry: Registered | None, schema: Schema, ours: dict[str, Any]) -> bool:
-    if entry is None or entry.fingerprint != table.fingerprint:
-        return False
-    wanted = triggers_of(table, entry.id)
-    there = [ours.get(name) for name in wanted]
-    if any(row is None or row.sql != wanted[row.name] for row in there):
-        return False
-    # SQLite fires the trigger created last first; ours must come before the application's.
-    others = [row.created for row in schema.tables[table.name].triggers if row.name not in wanted]
-    return not others or max(others) < min(row.created for row in there if row is not None)
+    drop = [name for name in ours if _table_id_of(name) not in captured]
+    return Plan(create, make, leave, drop)
 
 
 async def carry_out(transaction: Transaction, plan: Plan, schema: Schema) -> None:
     """Make the plan true in a write transaction, with a log row of op t for every table it concerns."""
-    for name in plan.create:
-        await transaction.execute(_CREATE[name])
-    if META in plan.create:
-        await transaction.execute(
-            f"INSERT INTO {META} (epoch, epoch_nonce, database_id, pruned_to, format) VALUES (0, 0, ?, 0, ?)",
-            (secrets.token_hex(16), FORMAT),
-        )
-    if LOG in plan.create or META in plan.create:
-        epoch = (await transaction.execute(f"SELECT max(epoch) FROM {META}")).rows[0][0]
-        await transaction.execute(f"UPDATE {META} SET pruned_to = 0")
-        await mint(transaction, epoch + 1)
     for name in plan.drop:
         await transaction.execute(f"DROP TRIGGER {quoted(name)}")
+    if plan.create:
+        await _create(transaction, schema)
     await _widen_log(transaction, plan, schema)
-    ids = {entry.name: entry.id for entry in await read_registered(transaction)}
+    ids = {entry.name: entry.id for entry in await _read_registered(transaction)}
     for table in plan.make:
-        table_id = ids.get(table.name) or max(ids.values(), default=0) + 1
+        table_id = ids.get(table.name) or max(ids.values(), default=NO_TABLE_ID) + 1
         ids[table.name] = table_id
         for name in trigger_names(table_id):
             await transaction.execute(f"DROP TRIGGER IF EXISTS {quoted(name)}")
@@ -163,6 +158,69 @@ async def carry_out(transaction: Transaction, plan: Plan, schema: Schema) -> Non
         await _register(transaction, table_id, table.name, table.fingerprint)
     for entry in plan.leave:
         await _register(transaction, entry.id, entry.name, "")
+
+
+async def remove(transaction: Transaction, schema: Schema) -> bool:
+    """Remove all of capture in a write transaction; say whether there was any.
+
+    The log goes last: an application connection fails on a log that vanished under its triggers.
+
+    Raises:
+        OperatorError: something of the user's has one of our tables' names.
+    """
+    missing = missing_tables(schema)
+    for row in schema.master:
+        if row.kind == "trigger" and _OWN_TRIGGER.fullmatch(row.name):
+            await transaction.execute(f"DROP TRIGGER {quoted(row.name)}")
+    for name in (TABLES, META, LOG):
+        if name not in missing:
+            # Takes its entry in sqlite_sequence with it.
+            await transaction.execute(f"DROP TABLE {name}")
+    return len(missing) < len(OWN_TABLES)
+
+
+def _is_ours(name: str, schema: Schema) -> bool:
+    columns = tuple(schema.own.get(name, ()))
+    expected = _COLUMNS[name]
+    keys = tuple(f"k{number}" for number in range(1, len(columns) - len(expected) + 1)) if name == LOG else ()
+    return columns == expected + keys
+
+
+def _is_captured(table: Table, entry: Registered | None, schema: Schema, ours: dict[str, MasterRow]) -> bool:
+    if entry is None or entry.fingerprint != table.fingerprint:
+        return False
+    wanted = triggers_of(table, entry.id)
+    there = [ours[name] for name in wanted if name in ours]
+    if [row.sql for row in there] != list(wanted.values()):
+        return False
+    # SQLite fires the trigger created last first; ours must come before the application's.
+    others = [row.created for row in schema.tables[table.name].triggers if row.name not in wanted]
+    return max(others, default=0) < min(row.created for row in there)
+
+
+def _has_triggers(entry: Registered, schema: Schema) -> bool:
+    info = schema.tables.get(entry.name)
+    return info is not None and any(row.name in trigger_names(entry.id) for row in info.triggers)
+
+
+def _table_id_of(trigger: str) -> int:
+    return int(trigger.split("_")[2])
+
+
+async def _create(transaction: Transaction, schema: Schema) -> None:
+    """Make our tables anew; what is left of earlier ones only says how high the epoch was."""
+    epoch = 0
+    if META in schema.own:
+        epoch = (await transaction.execute(f"SELECT max(epoch) FROM {META}")).rows[0][0] or 0
+    for name, create in _CREATE.items():
+        if name in schema.own:
+            await transaction.execute(f"DROP TABLE {name}")
+        await transaction.execute(create)
+    await transaction.execute(
+        f"INSERT INTO {META} (epoch, epoch_nonce, database_id, pruned_to, format) VALUES (0, 0, ?, 0, ?)",
+        (secrets.token_hex(16), FORMAT),
+    )
+    await mint(transaction, epoch + 1)
 
 
 async def _register(transaction: Transaction, table_id: int, name: str, fingerprint: str) -> None:
@@ -174,41 +232,20 @@ async def _register(transaction: Transaction, table_id: int, name: str, fingerpr
 
 
 async def _widen_log(transaction: Transaction, plan: Plan, schema: Schema) -> None:
-    present = 1 if LOG in plan.create else len(schema.own[LOG]) - len(LOG_COLUMNS)
+    present = 1 if plan.create else len(schema.own[LOG]) - len(LOG_COLUMNS)
     needed = max((len(table.key) for table in plan.make), default=0)
     for number in range(present + 1, needed + 1):
         await transaction.execute(add_key_column(number))
 
 
-async def check_format(transaction: Transaction) -> None:
-    """Refuse capture that a newer program put there.
+async def _read_registered(transaction: Transaction) -> list[Registered]:
+    rows = (await transaction.execute(f"SELECT id, name, fingerprint FROM {TABLES} ORDER BY id")).rows
+    return [Registered(*row) for row in rows]
 
-    Raises:
-        UnsupportedVersionError: it did.
-    """
+
+async def _check_format(transaction: Transaction) -> None:
     newest = (await transaction.execute(f"SELECT max(format) FROM {META}")).rows[0][0]
     if newest is not None and newest > FORMAT:
         raise UnsupportedVersionError(
             f"capture at the source has format {newest}; this program knows {FORMAT}", "upgrade this program"
         )
-
-
-async def remove(transaction: Transaction, schema: Schema) -> bool:
-    """Remove all of capture in a write transaction; say whether there was any.
-
-    The log goes last: an application connection fails on a log that vanished under its triggers.
-
-    Raises:
-        OperatorError: something of the user's has one of our tables' names.
-    """
-    missing = check_own_tables(schema)
-    if TABLES not in missing:
-        own = {name for entry in await read_registered(transaction) for name in trigger_names(entry.id)}
-        for row in schema.master:
-            if row.kind == "trigger" and row.name in own:
-                await transaction.execute(f"DROP TRIGGER {quoted(row.name)}")
-    for name in (TABLES, META, LOG):
-        if name not in missing:
-            # Takes its entry in sqlite_sequence with it.
-            await transaction.execute(f"DROP TABLE {name}")
-    return len(missing) < len(OWN_TABLES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from cdc.capture.identifiers import is_reserved
 from cdc.source import Statement
 from schemas.definition import Column
+from schemas.values import InvalidText
 
 if TYPE_CHECKING:
     from cdc.source import Transaction
@@ -32,6 +34,11 @@ FROM sqlite_master AS m JOIN pragma_index_list(m.name) AS i JOIN pragma_index_xi
 WHERE m.type = 'table' AND m.rootpage > 0 AND c.key = 1 ORDER BY m.rowid, i.seq, c.seqno"""
 
 _HIDDEN_COLUMN: Final = 1
+_GENERATED_COLUMNS: Final = (2, 3)
+
+SHADOW: Final = "shadow"
+PRESUMED_SHADOW: Final = "presumed shadow"
+"""Kinds of table beside the ordinary: SQLite knows shadows of virtual tables only from a loaded module."""
 
 
 class MasterRow(msgspec.Struct, frozen=True):
@@ -61,6 +68,7 @@ class ColumnInfo(msgspec.Struct, frozen=True):
     name: str
     affinity: str
     primary: int
+    generated: bool
 
 
 class TableInfo(msgspec.Struct):
@@ -76,12 +84,16 @@ class TableInfo(msgspec.Struct):
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """The whole schema at one moment; ``own`` are our tables' column names by table."""
+    """The whole schema at one moment.
+
+    ``own`` are the columns of our tables, by name; ``unnameable`` what can be shown of names that are no text.
+    """
 
     stamp: tuple[Any, ...]
     master: list[MasterRow]
     tables: dict[str, TableInfo]
     own: dict[str, list[str]]
+    unnameable: list[str]
 
     @property
     def version(self) -> int:
@@ -104,30 +116,31 @@ async def read_schema(transaction: Transaction) -> Schema:
             [Statement(sql) for sql in (_MASTER_SQL, _KINDS_SQL, _MODULES_SQL, _COLUMNS_SQL, _INDEXES_SQL)]
         )
     ]
-    master = [MasterRow(*row) for row in master_rows]
+    master = [MasterRow(*row) for row in master_rows if not _is_unnameable(row)]
     kind_of = {name: (kind, bool(wr), bool(strict)) for name, kind, wr, strict in kinds}
     tables: dict[str, TableInfo] = {}
     own: dict[str, list[str]] = {}
     for row in master:
-        if row.kind != "table" or not row.rootpage or not isinstance(row.name, str):
-            continue
-        if is_reserved(row.name):
-            own[row.name] = []
-            continue
-        kind, without_rowid, _ = kind_of[row.name]
-        tables[row.name] = TableInfo(row.name, row.sql or "", kind, without_rowid, [], [], [])
-    _mark_shadows_of_unknown_modules(master, tables, {name for (name,) in modules})
+        if row.kind == "table" and row.rootpage:
+            if is_reserved(row.name):
+                own[row.name] = []
+            else:
+                kind, without_rowid, _ = kind_of[row.name]
+                tables[row.name] = TableInfo(row.name, row.sql or "", kind, without_rowid, [], [], [])
+    _presume_shadows(master, tables, {name for (name,) in modules})
     for table, name, declared, primary, hidden in columns:
         if table in own:
             own[table].append(name)
         elif table in tables and hidden != _HIDDEN_COLUMN:
             affinity = affinity_of(declared, strict=kind_of[table][2])
-            tables[table].columns.append(ColumnInfo(name, affinity, primary))
+            info = ColumnInfo(name, affinity, primary, hidden in _GENERATED_COLUMNS)
+            tables[table].columns.append(info)
     _add_indexes(tables, indexes)
     for row in master:
         if row.kind == "trigger" and row.table in tables:
             tables[row.table].triggers.append(row)
-    return Schema(stamp, master, tables, own)
+    unnameable = [ascii(row[2]) for row in master_rows if _is_unnameable(row) and row[1] == "table"]
+    return Schema(stamp, master, tables, own, unnameable)
 
 
 def affinity_of(declared: str, *, strict: bool) -> str:
@@ -161,22 +174,25 @@ def _add_indexes(tables: dict[str, TableInfo], rows: list[tuple[Any, ...]]) -> N
         indexes[-1].columns.append((column, collation))
 
 
-def _mark_shadows_of_unknown_modules(
-    master: list[MasterRow], tables: dict[str, TableInfo], modules: set[str]
-) -> None:
-    """Recognise shadow tables of virtual tables whose module is not loaded here, by their names.
+def _is_unnameable(row: tuple[Any, ...]) -> bool:
+    _, _, name, table, sql, _ = row
+    return any(isinstance(text, InvalidText) for text in (name, table, sql))
 
-    SQLite knows shadows only from their module.
-    """
+
+def _presume_shadows(master: list[MasterRow], tables: dict[str, TableInfo], modules: set[str]) -> None:
+    """Recognise shadow tables of virtual tables whose module is not loaded here, by their names."""
     for row in master:
         if row.kind != "table" or row.rootpage or _module_of(row.sql or "") in modules:
             continue
         for info in tables.values():
             if info.name.startswith(row.name + "_") and info.kind == "table":
-                info.kind = "presumed shadow"
+                info.kind = PRESUMED_SHADOW
 
 
 def _module_of(sql: str) -> str:
     """Find the module's name in CREATE VIRTUAL TABLE ... USING module(...)."""
-    _, _, after = sql.partition(" USING ")
-    return after.strip().split("(")[0].strip(' "`[]\n').lower()
+    found = _USING.search(sql)
+    return found[1].lower() if found else ""
+
+
+_USING = re.compile(r"\bUSING\s+[\"`\[']?(\w+)", re.IGNORECASE)

@@ -12,6 +12,7 @@ from cdc.capture.encode import Change, ReadEncoder, TouchedEncoder, truncation
 from cdc.capture.errors import LogBrokenError
 from cdc.capture.identifiers import LOG
 from cdc.capture.log import LogState, read_state
+from cdc.source import Statement
 from schemas import decode_key, encode_definition, encode_key, encode_values
 from schemas.errors import UsageError
 
@@ -59,8 +60,8 @@ _RANGE_SQL: Final = (
     f"SELECT tbl, count(*), max(CASE WHEN op = 't' THEN change_id END), max(ts) FROM {LOG} "
     "WHERE change_id > ? AND change_id <= ? GROUP BY tbl"
 )
-# Whatever the range: the touches of a table before it changed need not fit its key of now.
-_REREAD_SQL: Final = (
+# Beyond the range too: the touches of a table before it changed need not fit its key of now.
+_LATER_SQL: Final = (
     f"SELECT tbl, max(change_id), max(ts) FROM {LOG} WHERE change_id > ? AND op = 't' GROUP BY tbl"
 )
 
@@ -105,14 +106,20 @@ class CaptureReader:
         the highest change id of their key in the range; rows read anew carry ``high``.
 
         Raises:
-            LogBrokenError: ids are missing in the range.
+            LogBrokenError: ids are missing in the range (a reader below ``pruned_to`` must not ask).
         """
         transaction = self._transaction
-        ranges = (await transaction.execute(_RANGE_SQL, (prev, high))).rows
-        if sum(row[1] for row in ranges) != high - prev:
+        touched, later = [
+            result.rows
+            for result in await transaction.batch(
+                [Statement(_RANGE_SQL, (prev, high)), Statement(_LATER_SQL, (high,))]
+            )
+        ]
+        if sum(row[1] for row in touched) != high - prev:
             raise LogBrokenError(f"the change log has holes between {prev} and {high}", "run `cdc rebuild`")
-        anew = {row[0]: (row[1], row[2]) for row in (await transaction.execute(_REREAD_SQL, (prev,))).rows}
-        ids = {row[0] for row in ranges} | set(anew)
+        anew = {row[0]: (row[2], row[3]) for row in touched if row[2] is not None}
+        anew |= {row[0]: (row[1], row[2]) for row in later}
+        ids = {row[0] for row in touched} | set(anew)
         for name, table_id in sorted((self._registered[i], i) for i in ids if i in self._registered):
             table = self._tables.get(name)
             if table_id in anew:
@@ -156,7 +163,8 @@ class CaptureReader:
         high = (await self.state()).high
         rows = (await self._transaction.execute(queries.select_by_key(found, values), values)).rows
         changes, _ = ReadEncoder(found, high, _now_ms())(rows)
-        return next((change for change in changes if change[2] == key), None)
+        # Several rows of one key, where nothing keeps them apart: the last is marked as such.
+        return next((change for change in reversed(changes) if change[2] == key), None)
 
     async def pending(self, prev: int) -> AsyncGenerator[list[tuple[str, bytes]], None]:
         """Give (table, key) of whatever `changes` would give from ``prev`` to the end of the log.

@@ -9,14 +9,19 @@ import msgspec
 
 from cdc.capture.ddl import FORMAT
 from cdc.capture.identifiers import folded, is_reserved
-from cdc.capture.introspect import columns_of
+from cdc.capture.introspect import PRESUMED_SHADOW, SHADOW, columns_of
+from cdc.capture.queries import select_all
 from cdc.capture.table import KeyColumn, Selection, Skipped, Table
-from schemas.errors import UsageError
+from schemas.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
     from cdc.capture.introspect import IndexInfo, Schema, TableInfo
+    from cdc.source import Transaction
 
 _BUILT_IN_COLLATIONS: Final = frozenset(("BINARY", "NOCASE", "RTRIM"))
+
+_COLUMNS_MAX: Final = 1990
+"""SQLite's results have at most 2000 columns; some are the log's."""
 
 
 class Selected(msgspec.Struct, frozen=True):
@@ -42,7 +47,7 @@ def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Sele
     Raises:
         UsageError: a listed table does not exist or has no usable key, or ``key_columns`` are wrong.
     """
-    names = {folded(name): name for name in schema.tables}
+    names = {folded(name) for name, info in schema.tables.items() if info.kind != SHADOW}
     keys = {folded(name): columns for name, columns in selection.key_columns.items()}
     listed = None if selection.tables is None else {folded(name) for name in selection.tables}
     if strict:
@@ -53,7 +58,7 @@ def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Sele
     for name in sorted(schema.tables):
         info = schema.tables[name]
         asked = listed is not None and folded(name) in listed
-        if (listed is not None and not asked) or (info.kind == "shadow" and not asked):
+        if info.kind == SHADOW or (listed is not None and not asked):
             continue
         try:
             tables[name] = _table(info, keys.get(folded(name)), asked=asked)
@@ -63,10 +68,25 @@ def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Sele
                     f'table "{name}" cannot be captured: {error}', "see key_columns, or take it off the list"
                 ) from None
             skipped.append(Skipped(name, str(error)))
+    skipped += [Skipped(name, "its name is not UTF-8") for name in schema.unnameable]
     return Selected(tables, tuple(skipped))
 
 
-def _check_exists(name: str, names: dict[str, str]) -> None:
+async def leave_out_unreadable(transaction: Transaction, schema: Schema, selected: Selected) -> Selected:
+    """Leave out the tables with a generated column that only the application's functions can compute."""
+    tables = dict(selected.tables)
+    skipped = list(selected.skipped)
+    for name, table in selected.tables.items():
+        if any(column.generated for column in schema.tables[name].columns):
+            try:
+                await transaction.execute(f"{select_all(table)} LIMIT 0")
+            except SourceError as error:
+                del tables[name]
+                skipped.append(Skipped(name, f"it cannot be read from here: {error.message}"))
+    return Selected(tables, tuple(sorted(skipped)))
+
+
+def _check_exists(name: str, names: set[str]) -> None:
     if is_reserved(name):
         raise UsageError(f'table "{name}" belongs to the database engine or to cdc', "take it off the list")
     if folded(name) not in names:
@@ -76,8 +96,10 @@ def _check_exists(name: str, names: dict[str, str]) -> None:
 
 
 def _table(info: TableInfo, key_columns: tuple[str, ...] | None, *, asked: bool) -> Table:
-    if info.kind == "presumed shadow" and not asked:
+    if info.kind == PRESUMED_SHADOW and not asked:
         raise _UnusableError("it looks like a part of a virtual table whose module is not loaded here")
+    if not all(isinstance(column.name, str) for column in info.columns):
+        raise _UnusableError("a column's name is not UTF-8")
     primary = sorted((column.primary, column.name) for column in info.columns if column.primary)
     declared = tuple(name for _, name in primary)
     if (
@@ -97,6 +119,8 @@ def _table(info: TableInfo, key_columns: tuple[str, ...] | None, *, asked: bool)
             raise _UnusableError(f'its key is compared by "{collation}", which only the application knows')
         column = info.columns[positions[name]]
         key.append(KeyColumn(name, positions[name], column.affinity, collation.upper()))
+    if len(info.columns) + len(key) > _COLUMNS_MAX:
+        raise _UnusableError("it has too many columns to be joined with the log")
     return Table(
         name=info.name,
         columns=columns_of(info),

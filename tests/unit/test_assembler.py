@@ -1,0 +1,183 @@
+"""Which records become rows: the rules of counting, whole and chaining groups."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from consumers.assembler import Assembler, Interrupted
+from consumers.groups import Groups
+from schemas.codec import decode_row
+from schemas.errors import UnsupportedVersionError
+from schemas.event import Op
+from schemas.keys import decode_key
+from tests.support.events import TABLE, Landed, group, head
+
+MANY = 1_000_000
+
+
+def assembler(at: int = 0) -> Assembler:
+    return Assembler(Groups(head(at)), 0)
+
+
+def applied(subject: Assembler) -> dict[int, str | None]:
+    """What the whole groups would write: id to v, None for a delete."""
+    state: dict[int, str | None] = {}
+    for key, row, _ in subject.groups.ready.ops.get(TABLE, []):
+        (row_id,) = decode_key(key)
+        assert isinstance(row_id, int)
+        state[row_id] = None if row is None else decode_row(row)["v"]  # type: ignore[assignment]
+    return state
+
+
+def feed(subject: Assembler, records: list[Landed], limit: int = MANY) -> Interrupted | None:
+    return subject.feed(iter(records), limit)
+
+
+def test_a_whole_group_is_applied_and_moves_head_and_offset():
+    subject = assembler()
+    assert feed(subject, group(0, 0, 3, [(1, "a"), (2, "b"), (1, None)])) is None
+    assert applied(subject) == {1: None, 2: "b"}
+    assert subject.groups.head == head(3)
+    assert subject.offset == 3
+
+
+def test_half_a_group_is_not_applied():
+    subject = assembler()
+    feed(subject, group(0, 0, 3, [(1, "a"), (2, "b")])[:1])
+    assert applied(subject) == {}
+    assert subject.groups.head == head(0)
+    assert subject.offset == 0
+
+
+def test_half_a_group_followed_by_another_writers_group_is_dead():
+    subject = assembler()
+    feed(subject, group(0, 0, 3, [(1, "a"), (2, "b"), (3, "c")])[:2])
+    feed(subject, group(2, 0, 4, [(2, "x")], writer=2))
+    assert applied(subject) == {2: "x"}
+    assert subject.groups.head == head(4)
+    assert subject.counters.torn == 1
+
+
+def test_a_record_at_another_offset_than_its_own_is_void():
+    subject = assembler()
+    feed(subject, group(0, 0, 3, [(1, "a")], landed=5))
+    assert applied(subject) == {}
+    assert subject.counters.void == 1
+
+
+def test_void_records_inside_a_group_kill_it():
+    subject = assembler()
+    first = group(0, 0, 3, [(1, "a"), (2, "b")])
+    stranger = group(99, 0, 9, [(7, "z")], writer=2, landed=1)
+    late = [msgspec.structs.replace(first[1], offset=2)]
+    feed(subject, [first[0], *stranger, *late])
+    assert applied(subject) == {}
+    assert subject.counters.void == 2
+
+
+def test_a_strangers_garbage_is_stepped_over():
+    subject = assembler()
+    feed(subject, [Landed(0, None, b"not ours"), Landed(1, b"", None), *group(2, 0, 1, [(1, "a")])])
+    assert applied(subject) == {1: "a"}
+    assert subject.counters.foreign == 2
+
+
+def test_a_duplicate_group_is_skipped_but_its_offset_is_dealt_with():
+    subject = assembler(at=5)
+    feed(subject, group(0, 3, 5, [(1, "old")]))
+    assert applied(subject) == {}
+    assert subject.offset == 1
+
+
+def test_an_overlapping_group_is_applied():
+    subject = assembler(at=4)
+    feed(subject, group(0, 3, 6, [(1, "new")]))
+    assert applied(subject) == {1: "new"}
+
+
+def test_a_hole_is_never_crossed():
+    subject = assembler(at=4)
+    assert feed(subject, group(0, 5, 6, [(1, "new")])) is Interrupted.HOLE
+    assert applied(subject) == {}
+    assert subject.groups.head == head(4)
+    assert subject.stopped_by is not None
+    assert subject.stopped_by.prev == 5
+
+
+def test_an_empty_group_that_lies_ahead_is_a_hole_too():
+    assert feed(assembler(at=4), group(0, 6, 6, [])) is Interrupted.HOLE
+
+
+def test_a_lower_epoch_is_ignored():
+    subject = Assembler(Groups(head(4, epoch=2)), 0)
+    assert feed(subject, group(0, 4, 6, [(1, "old life")])) is None
+    assert applied(subject) == {}
+
+
+@pytest.mark.parametrize("other", [{"epoch": 2}, {"epoch_nonce": 12}])
+def test_another_life_of_the_log_needs_a_snapshot(other: dict[str, int]):
+    subject = assembler(at=4)
+    assert feed(subject, group(0, 4, 6, [(1, "new life")], **other)) is Interrupted.NEW_EPOCH
+    assert applied(subject) == {}
+
+
+def test_nothing_is_applied_before_something_was_loaded():
+    subject = Assembler(Groups(None), 0)
+    assert feed(subject, group(0, 0, 6, [(1, "a")])) is Interrupted.NEW_EPOCH
+
+
+def test_a_streamed_group_that_dies_is_taken_back_and_the_next_one_still_applies():
+    subject = assembler()
+    feed(subject, group(0, 0, 3, [(1, "a"), (2, "b"), (3, "c")])[:2])
+    subject.groups.take_open()
+    records = iter(group(2, 0, 4, [(2, "x"), (4, "y")], writer=2))
+    assert subject.feed(records, MANY) is Interrupted.TAKE_BACK
+    assert subject.feed(records, MANY) is None
+    assert applied(subject) == {2: "x", 4: "y"}
+
+
+def test_the_tail_of_a_group_whose_beginning_was_not_seen_is_ignored():
+    subject = assembler()
+    feed(subject, group(0, 0, 3, [(1, "a"), (2, "b")])[1:])
+    assert applied(subject) == {}
+
+
+def test_a_truncation_forgets_what_the_batch_held_of_the_table():
+    subject = assembler()
+    feed(subject, group(0, 0, 3, [(1, "a")]) + group(1, 3, 5, [(2, "b")], truncate=True))
+    assert applied(subject) == {2: "b"}
+    assert set(subject.groups.ready.truncated) == {TABLE}
+
+
+def test_exact_at_never_goes_back():
+    subject = assembler()
+    feed(subject, group(0, 0, 3, [(1, "a")], exact_at=9) + group(1, 3, 5, [(2, "b")]))
+    assert subject.groups.head is not None
+    assert subject.groups.head.exact_at == 9
+
+
+def test_feeding_stops_when_enough_rows_were_added():
+    subject = assembler()
+    records = iter(group(0, 0, 3, [(n, "a") for n in range(10)]))
+    assert subject.feed(records, 4) is Interrupted.FULL
+    assert subject.groups.open is not None
+    assert subject.groups.open.rows == 4
+    assert subject.feed(records, MANY) is None
+    assert len(applied(subject)) == 10
+
+
+def test_an_event_of_a_newer_version_stops_everything():
+    record = group(0, 0, 3, [(1, "a")])[0]
+    assert record.value is not None
+    newer = msgspec.msgpack.encode([2, *msgspec.msgpack.decode(record.value)[1:]])
+    with pytest.raises(UnsupportedVersionError):
+        feed(assembler(), [Landed(0, record.key, newer)])
+
+
+@pytest.mark.parametrize("op", [Op.HEARTBEAT, Op.SNAPSHOT, Op.END])
+def test_control_records_move_only_the_offset(op: str):
+    subject = assembler(at=3)
+    feed(subject, group(0, 3, 3, [], op=op))
+    assert subject.groups.head == head(3)
+    assert subject.offset == 1
