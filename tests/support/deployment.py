@@ -1,0 +1,130 @@
+"""One database with everything that follows it: a poller, nodes fed through Kafka, an embedded node."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Self
+
+from tests.support import bank
+from tests.support.commands import DONE, USAGE, Finished, Running, cdc
+from tests.support.conditions import wait_until
+from tests.support.rows import assert_same_rows, dumped_rows, source_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+KAFKA_NODES = ("node-a", "node-b")
+EMBEDDED = "embedded"
+NODES = (*KAFKA_NODES, EMBEDDED)
+POLLER = "poller"
+
+
+class Deployment:
+    """The parts by name; use as ``with``, which kills what still runs.
+
+    Args:
+        folder: for cache files and logs.
+        source: the database file.
+        bootstrap: of the broker.
+        topic: of this database.
+        keys: the database's tables, and the columns of each one's key.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        source: Path,
+        bootstrap: str,
+        topic: str,
+        *,
+        keys: Mapping[str, Sequence[str]] = bank.KEYS,
+    ) -> None:
+        self.folder = folder
+        self.source = source
+        self._keys = keys
+        self._kafka = ("--bootstrap-servers", bootstrap, "--topic", topic)
+        self.topic = topic
+        self.parts: dict[str, Running] = {}
+        self._exits = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exits.close()
+
+    def start(self, *names: str) -> None:
+        """Start parts, again or for the first time; a name that begins with ``poller`` is one."""
+        for name in names:
+            self.parts[name] = self._exits.enter_context(Running(self.folder, *self.arguments(name)))
+
+    def arguments(self, name: str) -> tuple[str | Path, ...]:
+        """What follows `cdc` for a part."""
+        if name.startswith(POLLER):
+            return ("poll", "--source", self.source, *self._kafka)
+        if name == EMBEDDED:
+            return ("run", "--source", self.source, "--cache", self.cache(name), "--node", name)
+        return ("consume", "--cache", self.cache(name), "--node", f"{self.topic}.{name}", *self._kafka)
+
+    def cache(self, node: str) -> Path:
+        """The cache file of a node."""
+        return self.folder / f"{node}.redb"
+
+    def check_alive(self) -> None:
+        """Fail when a part has ended by itself."""
+        for part in self.parts.values():
+            part.check_alive()
+
+    def stop(self) -> None:
+        """End every part by SIGTERM; each must end in good order."""
+        for part in self.parts.values():
+            part.stop()
+        self.parts.clear()
+
+    def dump(self, node: str) -> list[Any] | None:
+        """What a node shows now; None before its first load."""
+        finished = cdc("dump", "--cache", self.cache(node), code=(DONE, USAGE))
+        return finished.json_lines if finished.code == DONE else None
+
+    def wait_for_load(self, nodes: Sequence[str], limit_s: float = 60.0) -> None:
+        """Return when each of the nodes has something to show."""
+        for node in nodes:
+            wait_until(lambda node=node: self._loaded(node), limit_s, f"{node} has loaded")
+
+    def wait_until_level(self, nodes: Sequence[str] = NODES, limit_s: float = 60.0) -> None:
+        """Return when the nodes stand at the source's position, which must not move any more."""
+        for node in nodes:
+            wait_until(lambda node=node: self._level(node), limit_s, f"{node} is at the source's position")
+
+    def _loaded(self, node: str) -> bool:
+        self.check_alive()
+        return self.cache(node).exists()
+
+    def _level(self, node: str) -> bool:
+        if not self._loaded(node):
+            return False
+        status = self.status(node)
+        return status["source"]["position"] == status["cache"]["position"]
+
+    def status(self, node: str) -> Any:
+        """A node's status, with the source's position."""
+        return cdc("status", "--json", "--source", self.source, "--cache", self.cache(node)).json
+
+    def source_position(self) -> Any:
+        """Where the source's log ends."""
+        return self.status("node-a")["source"]["position"]
+
+    def verify(self, node: str) -> Finished:
+        """Compare a node with the source by `cdc verify`."""
+        return cdc("verify", "--json", "--source", self.source, "--cache", self.cache(node))
+
+    def assert_equal(self, nodes: Sequence[str] = NODES) -> None:
+        """Every node is equal to the database: by `cdc verify`, and by an own comparison of every value."""
+        expected = source_rows(self.source, self._keys)
+        for node in nodes:
+            report = self.verify(node).json
+            assert report["equal"], report
+            assert all(table["pending"] == 0 for table in report["tables"].values()), report
+            lines = cdc("dump", "--cache", self.cache(node)).json_lines
+            assert_same_rows(dumped_rows(lines), expected, node)

@@ -1,0 +1,29 @@
+"""Where topics stand, asked without any code of the product."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+if TYPE_CHECKING:
+    from tests.support.kafka import KafkaBroker
+
+_LIMIT_S = 30.0
+
+
+def end_offset(kafka: KafkaBroker, topic: str) -> int:
+    """The offset that the topic's next record will get."""
+    return asyncio.run(_end_offset(kafka.bootstrap, TopicPartition(topic, 0)))
+
+
+def stored_bytes(kafka: KafkaBroker, topic: str) -> int:
+    """The size of the topic's files: quick enough to see a group while it lands; 0 where there is none."""
+    files = kafka.log.parent.glob(f"data-*/{topic}-0/*.log")
+    return sum(file.stat().st_size for file in files)
+
+
+async def _end_offset(bootstrap: str, partition: TopicPartition) -> int:
+    async with asyncio.timeout(_LIMIT_S), AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
+        return (await consumer.end_offsets([partition]))[partition]
