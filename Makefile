@@ -37,8 +37,8 @@ lint: $(STAMPS)/lint ## check style, types and the Rust crate
 	cargo fmt $(CARGO_CHECKS) --check
 	cargo clippy $(CARGO_CHECKS) --locked --quiet --all-targets -- -D warnings
 
-bench: install ## measure (ARGS=NAME for one benchmark)
-	$(BIN)/cdc bench $(ARGS)
+bench: $(STAMPS)/test kafka ## measure, with a Kafka broker started for it (ARGS=NAME for one benchmark)
+	$(BIN)/python -m tests.support.with_kafka $(BIN)/cdc bench $(ARGS)
 
 install: $(STAMPS)/install ## install the command into .venv
 

@@ -21,7 +21,7 @@ _Result = TypeVar("_Result")
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """How much is measured: rows, seconds of a benchmark that runs for a time, and how often it is repeated."""
+    """How much is measured: rows, seconds where that is what counts, and how often it is repeated."""
 
     rows: int
     seconds: float
@@ -48,7 +48,9 @@ class Bench:
     def command(self) -> str:
         """What repeats this run."""
         scale = self.scale
-        return f"cdc bench {self.name} --rows {scale.rows} --seconds {scale.seconds:g} --repeat {scale.repeat}"
+        return (
+            f"cdc bench {self.name} --rows {scale.rows} --seconds {scale.seconds:g} --repeat {scale.repeat}"
+        )
 
     def commands(self, source: Path, cache: str, topic: str | None = None) -> Commands:
         """The command line for a source, a cache file in our folder and, where given, a topic."""

@@ -14,11 +14,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from cdc import limits as capture_limits
 from cdc.kafka.admin import ensure_topics
 from consumers import limits as apply_limits
+from schemas.errors import KafkaUnavailableError
 from schemas.kafka_properties import kafka_clients
 from schemas.topics import PARTITION, Topics, kafka_errors, stop_client
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Sequence
+
+    from aiokafka.structs import ConsumerRecord
 
 _IN_FLIGHT = 8
 _SILENCE_MS = 5_000
@@ -58,18 +61,17 @@ class Broker:
         if names:
             _run(self._delete(names))
 
-    def send(self, records: Sequence[tuple[bytes, bytes]]) -> tuple[str, float]:
-        """Sends records to a new topic with nothing around the client; gives the topic and the seconds."""
-        topic = self.new_topic()
-        return topic, _run(self._send(topic, records))
+    def send(self, records: Sequence[tuple[bytes, bytes]]) -> float:
+        """Sends records to a new topic with nothing around the client; gives the seconds."""
+        return _run(self._send(self.new_topic(), records))
 
     def fetch(self, topic: str, records: int) -> float:
-        """Fetches so many records with nothing around the client; gives the seconds."""
+        """Fetches so many records with nothing around the client; gives the seconds, connecting included."""
         return _run(self._fetch(topic, records))
 
-    def sample(self, topic: str, records: int) -> list[tuple[bytes, bytes]]:
-        """The first records of a topic: (key, value)."""
-        return _run(self._sample(topic, records))
+    def first_records(self, topic: str, records: int) -> list[tuple[bytes, bytes]]:
+        """The first records of a topic that has so many: (key, value)."""
+        return _run(self._first_records(topic, records))
 
     async def _send(self, topic: str, records: Sequence[tuple[bytes, bytes]]) -> float:
         options = {"max_batch_size": capture_limits.BATCH_BYTES, **self._clients.producer()}
@@ -93,34 +95,40 @@ class Broker:
             await stop_client(producer.stop())
 
     async def _fetch(self, topic: str, records: int) -> float:
-        consumer, partition = self._consumer(), TopicPartition(topic, PARTITION)
+        began = time.perf_counter()
+        async for _ in self._pages(topic, records):
+            pass
+        return time.perf_counter() - began
+
+    async def _first_records(self, topic: str, records: int) -> list[tuple[bytes, bytes]]:
+        pages = [page async for page in self._pages(topic, records)]
+        return [(record.key or b"", record.value or b"") for page in pages for record in page][:records]
+
+    async def _pages(self, topic: str, records: int) -> AsyncIterator[list[ConsumerRecord]]:
+        partition = TopicPartition(topic, PARTITION)
+        consumer = AIOKafkaConsumer(
+            **{
+                "max_partition_fetch_bytes": apply_limits.FETCH_BYTES_MAX,
+                "fetch_max_bytes": apply_limits.FETCH_BYTES_MAX,
+                **self._clients.consumer(),
+            },
+            enable_auto_commit=False,
+            group_id=None,
+        )
         async with kafka_errors("connecting to Kafka"):
             await consumer.start()
         try:
             consumer.assign([partition])
             await consumer.seek_to_beginning(partition)
-            began, left = time.perf_counter(), records
-            while left > 0:
-                pages = await consumer.getmany(
+            while records > 0:
+                fetched = await consumer.getmany(
                     partition, timeout_ms=_SILENCE_MS, max_records=apply_limits.FETCH_RECORDS_MAX
                 )
-                left -= len(pages[partition])
-            return time.perf_counter() - began
-        finally:
-            await stop_client(consumer.stop())
-
-    async def _sample(self, topic: str, records: int) -> list[tuple[bytes, bytes]]:
-        consumer, partition = self._consumer(), TopicPartition(topic, PARTITION)
-        async with kafka_errors("connecting to Kafka"):
-            await consumer.start()
-        try:
-            consumer.assign([partition])
-            await consumer.seek_to_beginning(partition)
-            sample: list[tuple[bytes, bytes]] = []
-            while len(sample) < records:
-                pages = await consumer.getmany(partition, timeout_ms=_SILENCE_MS)
-                sample += [(record.key or b"", record.value or b"") for record in pages[partition]]
-            return sample[:records]
+                page = fetched.get(partition)
+                if not page:
+                    raise KafkaUnavailableError(f"topic {topic} was silent", "check that the broker runs")
+                records -= len(page)
+                yield page
         finally:
             await stop_client(consumer.stop())
 
@@ -132,17 +140,6 @@ class Broker:
                 await admin.delete_topics(names)
         finally:
             await stop_client(admin.close())
-
-    def _consumer(self) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(
-            **{
-                "max_partition_fetch_bytes": apply_limits.FETCH_BYTES_MAX,
-                "fetch_max_bytes": apply_limits.FETCH_BYTES_MAX,
-                **self._clients.consumer(),
-            },
-            enable_auto_commit=False,
-            group_id=None,
-        )
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:

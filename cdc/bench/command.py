@@ -88,7 +88,11 @@ class Commands:
         """
         with self._log.open("ab") as log:
             child = subprocess.Popen(  # noqa: S603 -- our own command
-                self._arguments(*command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment()
+                self._arguments(*command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(),
             )
         try:
             yield child.pid

@@ -64,6 +64,11 @@ def ceiling(name: str, runs: Sequence[float], unit: str) -> Ceiling:
     return Ceiling(name, rounded(statistics.median(runs)), unit)
 
 
+def no_kafka(name: str) -> Skipped:
+    """Says that a figure needs a broker, and none was given."""
+    return Skipped(name, "it needs Kafka: give --bootstrap-servers, or run: make bench")
+
+
 def rounded(value: float) -> float:
     """Returns a value with as many digits as a measurement deserves: four, all of them before the point."""
     return float(round(value)) if abs(value) >= 1000 else float(f"{value:.4g}")  # noqa: PLR2004 -- four digits

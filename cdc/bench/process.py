@@ -7,7 +7,7 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _KIB = 1024
-# After the command's name in parentheses: state is field 3 of /proc/PID/stat, utime 14, stime 15 (man 5 proc).
+# After the command's name in parentheses comes field 3 of /proc/PID/stat; utime is 14, stime 15 (proc(5)).
 _UTIME, _STIME = 14 - 3, 15 - 3
 
 

@@ -8,7 +8,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 TABLE = "customer"
@@ -25,6 +24,7 @@ UPDATE = f"UPDATE {TABLE} SET c_balance = ?, c_ytd_payment = ?, c_payment_cnt = 
 SELECT_ALL = f"SELECT * FROM {TABLE} ORDER BY c_id"
 
 _TRANSACTION_ROWS = 10_000
+_FETCH_ROWS = 1000
 _POOL_CHARS = 1 << 16
 _DATA_CHARS = 330
 _SINCE = 1_780_000_000
@@ -32,7 +32,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 "
 
 
 class Rows:
-    """Makes rows; the same seed, the same rows. Texts are cut from a pool, so that making them costs little."""
+    """Makes rows, the same from the same seed. Texts are cut from a pool: making them must cost little."""
 
     def __init__(self, seed: int = 1) -> None:
         self._random = random.Random(seed)  # noqa: S311 -- sample data
@@ -84,12 +84,18 @@ def fill(connection: sqlite3.Connection, first: int, rows: int) -> None:
         connection.execute("COMMIT")
 
 
-def fetch_all(path: Path, sql: str = SELECT_ALL, parameters: tuple[Any, ...] = ()) -> Iterator[list[Any]]:
-    """Fetches a query's rows in parts, doing nothing with them: the ceiling of reading a source."""
+def row_bytes(connection: sqlite3.Connection) -> int:
+    """The size of a row's values on average, as SQLite stores them (a REAL as 8 bytes, an INTEGER as 4)."""
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({TABLE})")]
+    sizes = "+".join(
+        f"CASE typeof({c}) WHEN 'text' THEN length({c}) WHEN 'real' THEN 8 ELSE 4 END" for c in columns
+    )
+    return round(connection.execute(f"SELECT avg({sizes}) FROM {TABLE}").fetchone()[0] or 0)
+
+
+def fetch_all(path: Path, sql: str, *parameters: Any) -> None:
+    """Fetches a query's rows in parts and does nothing with them: the ceiling of reading a source."""
     with closing(connect(path)) as connection:
         cursor = connection.execute(sql, parameters)
-        while part := cursor.fetchmany(_FETCH_ROWS):
-            yield part
-
-
-_FETCH_ROWS = 1000
+        while cursor.fetchmany(_FETCH_ROWS):
+            pass

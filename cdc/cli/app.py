@@ -51,6 +51,7 @@ COMMANDS = {
     "rebuild": "Build a new cache file beside the old one and swap it in.",
     "get": "Print one row of the cache.",
     "scan": "Print rows of a table of the cache as JSON lines, in key order.",
+    "bench": "Measure throughput, latency, memory and idle cost; figures as JSON with --json.",
     "dump": "Print whole tables of the cache as JSON lines: tables by name, rows in key order.",
 }
 
