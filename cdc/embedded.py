@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from cdc.capture import Capture, CaptureReader, Change, LogState
+    from consumers.rebuild import Loading
     from consumers.writer import CacheWriter
     from schemas.event import Head
 
@@ -81,15 +83,21 @@ class CachePublication:
         database = Database(id=state.database_id, url=self._database_url)
         async with self._writer.loading() as loading:
             for table in tables:
-                async for page in reader.rows(table):
-                    rows = [(key, after, at) for _, _, key, _, after, at, _ in page if after is not None]
-                    await loading.append(table, rows)
-                    for _, _, key, _, after, at, ts_ms in page:
-                        if after is None:
-                            await loading.quarantine(table, key, state.epoch, at, ts_ms)
+                async with aclosing(reader.rows(table)) as pages:
+                    async for page in pages:
+                        await _load_page(loading, table, page, state.epoch)
             await self._writer.adopt(loading, tables.values(), log_head(state), database, None)
             self._rebuild = False
             return loading.rows
+
+
+async def _load_page(loading: Loading, table: str, page: list[Change], epoch: int) -> None:
+    rows = [(key, after, change_id) for _, _, key, _, after, change_id, _ in page if after is not None]
+    await loading.append(table, rows)
+    if len(rows) < len(page):
+        for _, _, key, _, after, change_id, ts_ms in page:
+            if after is None:
+                await loading.quarantine(table, key, epoch, change_id, ts_ms)
 
 
 async def sync(open_capture: Callable[[], Capture], writer: CacheWriter, *, rebuild: bool = False) -> Polled:

@@ -6,6 +6,7 @@ keeps no state of its own: the publication knows how far it came.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -138,7 +139,8 @@ class Poller:
                     rows = await self._publication.load(reader, state, reason)
                     return Polled(head=head, rows=rows)
                 case Changes(prev=prev, high=high):
-                    events = await self._publication.publish(head, prev, reader.changes(prev, high))
+                    async with aclosing(reader.changes(prev, high)) as pages:
+                        events = await self._publication.publish(head, prev, pages)
                 case Idle():
                     head = known or head
             if snapshots is not None:

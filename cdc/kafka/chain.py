@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 class ChainEnd(msgspec.Struct, frozen=True):
     """The end of a topic: the last whole group in it, and the offset that the next record will get.
 
-    ``head`` is None where no group counts. ``said_goodbye``: the last writer ended in order.
+    ``head`` is None where no group counts. ``writer`` is who published that group, and ``said_goodbye`` that
+    it ended in order: void records behind the goodbye are of a poller that has stepped back by now.
     """
 
     head: Head | None
     end_offset: int
+    writer: int | None = None
     said_goodbye: bool = False
 
 
@@ -46,6 +48,5 @@ async def chain_end(reader: TopicReader, topic: str) -> ChainEnd:
         except BadEventError:
             continue
         if event.last and event.offset == record.offset:
-            goodbye = event.op == Op.END and record.offset == stop - 1
-            return ChainEnd(event.head, stop, said_goodbye=goodbye)
+            return ChainEnd(event.head, stop, event.writer, said_goodbye=event.op == Op.END)
     return ChainEnd(None, stop)

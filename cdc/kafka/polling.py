@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -70,14 +71,15 @@ async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: fl
 async def poll_forever(pipeline: Pipeline, stop: asyncio.Event) -> None:
     """Publishes until told to stop; never gives up on a source or a broker that is away."""
     backoff = Backoff()
+    writer = 0
     while not stop.is_set():
         try:
             async with pipeline.open_capture() as capture, pipeline.publication(capture) as publication:
                 backoff.reset()
+                writer = publication.writer
                 await _follow(pipeline, capture, publication, stop)
         except DisplacedError as error:
-            _log.warning("standing by", reason=error.message)
-            await _stand_by(pipeline, stop)
+            await _stand_by(pipeline, stop, writer, error.message)
         except (KafkaUnavailableError, SourceUnavailableError) as error:
             seconds = backoff.next()
             _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
@@ -115,18 +117,31 @@ async def _poll(capture: Capture, publication: KafkaPublication) -> Polled:
     return await Poller(capture, publication).poll(publication if publication.needs_snapshot else None)
 
 
-async def _stand_by(pipeline: Pipeline, stop: asyncio.Event) -> None:
-    """Returns when the other poller said goodbye or was silent for too long."""
+async def _stand_by(pipeline: Pipeline, stop: asyncio.Event, writer: int, reason: str) -> None:
+    """Returns when the other poller said goodbye or was silent for too long.
+
+    Returns at once when the last group that counts is our own (``writer``): the loser's void records displace
+    the winner too, and if both stood by nobody would work.
+    """
     last_end, quiet_since = -1, time.monotonic()
+    # Two that stand by must not take over, and displace each other, again and again at the same moment.
+    silence_seconds = limits.STANDBY_SILENCE_SECONDS * random.uniform(1.0, 1.5)  # noqa: S311 -- jitter, not a secret
+    warned = False
     while not stop.is_set():
         try:
             async with TopicReader(pipeline.clients.consumer()) as reader:
                 while not stop.is_set():
                     end = await chain_end(reader, pipeline.topics.events)
+                    if end.writer == writer:
+                        _log.info("going on: the other poller's records do not count", reason=reason)
+                        return
+                    if not warned:
+                        _log.warning("standing by", reason=reason)
+                        warned = True
                     now = time.monotonic()
                     if end.end_offset != last_end:
                         last_end, quiet_since = end.end_offset, now
-                    if end.said_goodbye or now - quiet_since > limits.STANDBY_SILENCE_SECONDS:
+                    if end.said_goodbye or now - quiet_since > silence_seconds:
                         _log.warning("taking over", silent_seconds=round(now - quiet_since, 1))
                         return
                     await pause(stop, limits.STANDBY_LOOK_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
 
 import structlog
@@ -50,7 +51,8 @@ class KafkaPublication:
         self._clients = clients
         self._topics = topics
         self._database_url = database_url
-        self._writer = secrets.randbits(63)
+        self.writer = secrets.randbits(63)
+        """This life's name in its records."""
         self._head: Head | None = None
         self._database: Database | None = None
         self.needs_snapshot = False
@@ -99,7 +101,7 @@ class KafkaPublication:
 
     async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
         """Publishes one whole group; when this returns it is acknowledged, and it counts."""
-        group = _Header(self._writer, head, prev)
+        group = _Header(self.writer, head, prev)
         index = 0
         held: list[Change] = []
         async for page in pages:
@@ -117,13 +119,13 @@ class KafkaPublication:
     async def heartbeat(self) -> None:
         """Publishes an empty group: shows that a poller works, and keeps a record in an idle topic."""
         if self._head is not None:
-            await self._send_control(_Header(self._writer, self._head, self._head.change_id), Op.HEARTBEAT)
+            await self._send_control(_Header(self.writer, self._head, self._head.change_id), Op.HEARTBEAT)
             await self._sender.flush()
 
     async def say_goodbye(self) -> None:
         """Publishes an end record, so that a poller that stands by takes over at once."""
         if self._head is not None:
-            await self._send_control(_Header(self._writer, self._head, self._head.change_id), Op.END)
+            await self._send_control(_Header(self.writer, self._head, self._head.change_id), Op.END)
             await self._sender.flush()
 
     async def load(self, reader: CaptureReader, state: LogState, reason: str) -> int:
@@ -143,8 +145,9 @@ class KafkaPublication:
         chunks = SnapshotWriter(self._producer, self._topics.snapshots)
         tables = reader.tables()
         for table in tables:
-            async for page in reader.rows(table):
-                await chunks.add(table, page)
+            async with aclosing(reader.rows(table)) as pages:
+                async for page in pages:
+                    await chunks.add(table, page)
         written = await chunks.finish()
         announcement = Announcement(
             snapshot=written.snapshot,
@@ -159,7 +162,7 @@ class KafkaPublication:
         )
         announcement_offset = self._sender.next_offset or 0
         after = Raw(encode_announcement(announcement))
-        await self._send_control(_Header(self._writer, chain, chain.change_id), Op.SNAPSHOT, after)
+        await self._send_control(_Header(self.writer, chain, chain.change_id), Op.SNAPSHOT, after)
         await self._sender.flush()
         # Only now that the announcement counts may anything point at it.
         await chunks.write_manifest(announcement_offset)
