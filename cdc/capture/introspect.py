@@ -86,7 +86,7 @@ class TableInfo(msgspec.Struct):
 class Schema(msgspec.Struct, frozen=True):
     """The whole schema at one moment.
 
-    ``own`` are the columns of our tables, by name; ``unnameable`` what can be shown of names that are no text.
+    ``own`` are the columns of our tables, by name; ``unnameable`` stands for names that are not UTF-8.
     """
 
     stamp: tuple[Any, ...]
