@@ -1,0 +1,72 @@
+"""Runs seeds: ``python -m tests.simulation --seeds 2000``, or one with its trace: ``--seed 17``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.simulation.checks import ViolationError
+from tests.simulation.scenario import run_seed
+from tests.simulation.seams import simulated
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="simulate", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=2000, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="where to begin")
+    parser.add_argument("--seed", type=int, help="one seed, with its whole trace")
+    arguments = parser.parse_args()
+    with simulated():
+        if arguments.seed is not None:
+            return _one(arguments.seed)
+        return _many(arguments.first, arguments.seeds)
+
+
+def _one(seed: int) -> int:
+    try:
+        run_seed(seed, trace=print)
+    except ViolationError as error:
+        print(f"seed {seed}: {error}")
+        if error.__cause__ is not None:
+            import traceback
+
+            traceback.print_exception(error.__cause__)
+        return 1
+    print(f"seed {seed} holds")
+    return 0
+
+
+def _many(first: int, count: int) -> int:
+    failed: list[int] = []
+    began = time.monotonic()
+    commits = loads = mints = steps = 0
+    for seed in range(first, first + count):
+        try:
+            world = run_seed(seed)
+        except ViolationError as error:
+            failed.append(seed)
+            if len(failed) == 1:
+                print(f"seed {seed}: {error}\n" + "\n".join(getattr(error, "__notes__", ())))
+            else:
+                print(f"seed {seed}: {error}")
+            if len(failed) >= 20:
+                break
+        else:
+            commits += world.checks.commits
+            loads += world.checks.loads
+            mints += world.checks.mints
+            steps += world.loop.steps
+    seconds = time.monotonic() - began
+    done = seed - first + 1
+    print(
+        f"{done - len(failed)}/{done} seeds hold; {commits} commits, {loads} reloads, {mints} new epochs, "
+        f"{steps} steps; {seconds:.1f} s, {1000 * seconds / done:.1f} ms a seed"
+    )
+    if failed:
+        print(f"replay with: make simulate SEED={failed[0]}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""What must hold at every commit, at every load, and at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from consumers.meta import QUARANTINE_TABLE, Checkpoint, read_checkpoint, read_definitions
+from schemas import RowEncoder, encode_key
+from schemas.codec import decode_event
+from schemas.keys import record_key
+
+if TYPE_CHECKING:
+    from cdc.capture.table import Table
+    from tests.simulation.kafka import Topic
+    from tests.simulation.redb import File
+    from tests.simulation.source import Contents
+    from tests.simulation.world import World
+
+
+class ViolationError(AssertionError):
+    """Something that must never happen did."""
+
+
+_encoders: dict[tuple[str, ...], Any] = {}
+
+
+def encode_rows(table: Table, rows: dict[int, tuple[Any, ...]]) -> dict[bytes, bytes]:
+    names = tuple(column.name for column in table.columns)
+    encode = _encoders.get(names)
+    if encode is None:
+        encode = _encoders[names] = RowEncoder(names).encode
+    return {encode_key((key,)): encode(row) for key, row in rows.items()}
+
+
+class Checks:
+    """Knows every state that the source ever had."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.commits = 0
+        self.loads = 0
+        self.incidents = 0
+        self.mints = 0
+        self._truth: dict[tuple[int, int], Contents] = {}
+        self._encoded: dict[tuple[int, int], dict[str, dict[bytes, bytes]]] = {}
+        self._before: dict[str, Checkpoint] = {}
+        self._files: dict[str, File] = {}
+
+    def record_truth(self, contents: Contents) -> None:
+        if contents.log:
+            newest = contents.log[-1]
+            # A row that was written unseen by triggers belongs to the state that a re-read makes later.
+            self._truth.setdefault((newest.change_id, newest.nonce), contents)
+
+    def incident(self) -> None:
+        """Something happened to the source that may make a new epoch necessary."""
+        self.incidents += 1
+
+    def minted(self) -> None:
+        self.mints += 1
+        if self.mints > self.incidents:
+            self.world.fail(f"epoch number {self.mints} was begun after {self.incidents} incidents")
+
+    def committed(self, name: str, file: File) -> None:
+        """The cache at ``name`` shows this to its readers now."""
+        self.commits += 1
+        world = self.world
+        checkpoint = read_checkpoint(file.meta)
+        if checkpoint is None:
+            world.fail(f"{name} has no checkpoint")
+            return
+        world.note(
+            name, "stands at %s exact %s offset %s", checkpoint.position, checkpoint.exact_at, checkpoint.offset
+        )
+        before = self._before.get(name)
+        if before is not None and self._files[name] is not file:
+            self.loads += 1
+            self._check_load(name, before, checkpoint)
+        elif before is not None and checkpoint.position < before.position:
+            world.fail(f"{name} went back from {before.position} to {checkpoint.position}")
+        self._before[name], self._files[name] = checkpoint, file
+        if checkpoint.exact:
+            self._check_rows(name, file, checkpoint)
+
+    def _check_rows(self, name: str, file: File, checkpoint: Checkpoint) -> None:
+        world = self.world
+        at = (checkpoint.change_id, checkpoint.nonce)
+        truth = self._truth.get(at)
+        if truth is None:
+            world.fail(f"{name} stands at {checkpoint.position}, where the source never was")
+            return
+        if at not in self._encoded:
+            self._encoded[at] = {t: encode_rows(truth.schema[t], rows) for t, rows in truth.tables.items()}
+        expected = self._encoded[at]
+        shown = {t: rows for t, rows in file.tables.items() if t != QUARANTINE_TABLE}
+        marks = file.tables.get(QUARANTINE_TABLE, {})
+        for table in {**expected, **shown}:
+            want, have = expected.get(table, {}), shown.get(table, {})
+            for key in {**want, **have}:
+                row = have[key][0] if key in have else None
+                if row == want.get(key):
+                    if row is not None and record_key(table, key) in marks:
+                        world.fail(f"{name} at {checkpoint.position}: {table}/{key.hex()} is there, and marked")
+                elif row is not None or record_key(table, key) not in marks:
+                    world.fail(
+                        f"{name} at {checkpoint.position}: {table}/{key.hex()} is {row!r}, "
+                        f"at the source {want.get(key)!r}"
+                    )
+        definitions = {t: one.columns for t, one in read_definitions(file.meta).items()}
+        wanted = {t: table.columns for t, table in truth.schema.items()}
+        if definitions != wanted:
+            world.fail(f"{name} at {checkpoint.position}: definitions {definitions}, at the source {wanted}")
+
+    def _check_load(self, name: str, before: Checkpoint, after: Checkpoint) -> None:
+        world = self.world
+        same_life = (before.epoch, before.epoch_nonce) == (after.epoch, after.epoch_nonce)
+        if same_life and after.change_id < before.change_id:
+            world.fail(f"{name} was loaded back from {before.position} to {after.position}")
+        if name == "embedded":
+            log = world.source.now.log
+            row = next((row for row in log if row.change_id == before.change_id), None)
+            if same_life and row is not None and row.nonce == before.nonce:
+                world.fail(f"{name} was loaded needlessly at {before.position}")
+        elif same_life and (topic := world.broker.topics.get(world.topics.events)) is not None:
+            if _leads_on(topic, before, after):
+                world.fail(f"{name} was loaded needlessly at {before.position}: the topic leads to {after.position}")
+
+    def arrived(self) -> bool:
+        """Whether every cache is where the source is."""
+        contents = self.world.source.now
+        if not contents.log or contents.meta is None:
+            return False
+        newest = contents.log[-1]
+        want = (*contents.meta[:2], newest.change_id, newest.nonce)
+        for name in self.world.cache_names:
+            at = self._before.get(name)
+            if at is None or (at.epoch, at.epoch_nonce, at.change_id, at.nonce) != want or not at.exact:
+                return False
+        return True
+
+
+def _leads_on(topic: Topic, before: Checkpoint, after: Checkpoint) -> bool:
+    """Whether the whole, counting groups that the topic has lead from one checkpoint to the other.
+
+    Written for this check alone, from DESIGN section 3.
+    """
+    at = before.change_id
+    run: list[Any] = []
+    for record in topic.records:
+        event = decode_event(record.value or b"")
+        if event.offset != record.offset:
+            continue
+        if event.index == 0:
+            run = [event]
+        elif run and (event.writer, event.offset) == (run[-1].writer, run[-1].offset + 1):
+            run.append(event)
+        else:
+            run = []
+            continue
+        if not event.last:
+            continue
+        run = []
+        life = (event.epoch, event.epoch_nonce)
+        if life != (before.epoch, before.epoch_nonce):
+            if event.epoch >= before.epoch:
+                return False
+            continue
+        if event.high <= at:
+            continue
+        if event.prev > at:
+            return False
+        at = event.high
+    return at >= after.change_id

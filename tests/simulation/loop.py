@@ -1,0 +1,258 @@
+"""A deterministic event loop: virtual time, one seed, and processes that can die or sleep at any await.
+
+It stands where asyncio's own loop stands, so the shipped coroutines run unchanged. Callbacks of one process run
+in the order asyncio would run them; which process comes next is drawn from the seed. Threads do not exist: what
+is handed to an executor runs in the loop, a drawn moment later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+import itertools
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Coroutine
+
+PROCESS: contextvars.ContextVar[Process] = contextvars.ContextVar("process")
+
+
+class ProcessDied(BaseException):
+    """Raised in the simulated parts when the process that called them is killed there."""
+
+
+class StepsExceededError(Exception):
+    """The world takes more steps than any sound one does: something spins."""
+
+
+class Process:
+    """One operating system process: a queue of callbacks that stops when it is killed or paused."""
+
+    def __init__(self, name: str, loop: SimLoop) -> None:
+        self.name = name
+        self.loop = loop
+        self.alive = True
+        self.paused = False
+        self.steps_left: int | None = None
+        """Callbacks until it is killed; None: it lives."""
+        self.queue: deque[asyncio.Handle] = deque()
+        self.task: asyncio.Task[Any] | None = None
+        self.on_death: list[Callable[[], None]] = []
+
+    def kill(self) -> None:
+        """As kill -9 does: nothing of it runs again, no finally, no destructor."""
+        if self.alive:
+            self.alive = False
+            self.queue.clear()
+            for callback in self.on_death:
+                callback()
+
+
+class SimLoop(asyncio.AbstractEventLoop):
+    """See the module."""
+
+    def __init__(self, rng: random.Random, steps_max: int) -> None:
+        self.rng = rng
+        self.now = 0.0
+        self.steps = 0
+        self.closing = False
+        self.failures: list[dict[str, Any]] = []
+        self._steps_max = steps_max
+        self._sequence = itertools.count()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
+        self._processes: list[Process] = []
+        self._busy_until: dict[int, float] = {}
+        self._tasks: list[asyncio.Task[Any]] = []
+        self.outside = self.process("world")
+
+    def process(self, name: str) -> Process:
+        process = Process(name, self)
+        self._processes.append(process)
+        return process
+
+    def spawn(self, process: Process, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Starts the first task of a process."""
+        context = contextvars.copy_context()
+        context.run(PROCESS.set, process)
+        process.task = self.create_task(coroutine, context=context)
+        return process.task
+
+    def run_until(self, condition: Callable[[], bool], until: float) -> bool:
+        """Runs until the condition holds (looked at when time moves) or the time is over; says whether it holds."""
+        asyncio._set_running_loop(self)  # noqa: SLF001 -- what a loop does when it runs
+        try:
+            while True:
+                if not self._run_ready():
+                    if condition():
+                        return True
+                    if not self._advance(until):
+                        return condition()
+        finally:
+            asyncio._set_running_loop(None)
+
+    def _run_ready(self) -> bool:
+        """Runs every callback that is due; False when there was none."""
+        ran = False
+        processes = self._processes
+        choose = self.rng.random
+        while True:
+            ready = [process for process in processes if process.queue and not process.paused]
+            if not ready:
+                return ran
+            ran = True
+            process = ready[int(choose() * len(ready))]
+            handle = process.queue.popleft()
+            if handle._cancelled:
+                continue
+            if process.steps_left is not None:
+                process.steps_left -= 1
+                if process.steps_left < 0:
+                    process.kill()
+                    continue
+            self.steps += 1
+            if self.steps > self._steps_max:
+                raise StepsExceededError
+            handle._run()
+
+    def _advance(self, until: float) -> bool:
+        timers = self._timers
+        while timers:
+            when, _, handle, process = timers[0]
+            if handle._cancelled or not process.alive:
+                heapq.heappop(timers)
+                continue
+            if when > until:
+                break
+            self.now = max(when, self.now)
+            # A little slack puts what is due at nearly the same time into one round, in any order.
+            while timers and timers[0][0] <= when + 1e-4:
+                _, _, handle, process = heapq.heappop(timers)
+                if process.alive and not handle._cancelled:
+                    process.queue.append(handle)
+            return True
+        self.now = max(self.now, until)
+        return False
+
+    def forget_dead(self) -> None:
+        self._processes = [process for process in self._processes if process.alive]
+
+    def stop_everything(self) -> list[asyncio.Task[Any]]:
+        """Ends the world; returns the tasks that were under way."""
+        self.closing = True
+        for process in self._processes:
+            process.alive = False
+            process.queue.clear()
+        self._timers.clear()
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        return tasks
+
+    # What asyncio asks of a loop.
+
+    def call_soon(
+        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        if context is None:
+            context = contextvars.copy_context()
+        handle = asyncio.Handle(callback, args, self, context)
+        process = context.get(PROCESS, self.outside)
+        if process.alive:
+            process.queue.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        if context is None:
+            context = contextvars.copy_context()
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        process = context.get(PROCESS, self.outside)
+        heapq.heappush(self._timers, (when, next(self._sequence), handle, process))
+        return handle
+
+    def call_outside(self, delay: float, callback: Callable[..., Any], *args: Any) -> None:
+        """Calls something that belongs to no process: the network, a broker, a person."""
+        handle = asyncio.TimerHandle(self.now + delay, callback, args, self, contextvars.Context())
+        heapq.heappush(self._timers, (self.now + delay, next(self._sequence), handle, self.outside))
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        pass
+
+    def time(self) -> float:
+        return self.now
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self, coro: Any, *, name: str | None = None, context: contextvars.Context | None = None
+    ) -> asyncio.Task[Any]:
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._tasks.append(task)
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """Runs the call a moment later; calls of one executor one after the other."""
+        future = self.create_future()
+        context = contextvars.copy_context()
+        start = self.now
+        if executor is not None:
+            start = max(start, self._busy_until.get(id(executor), 0.0))
+        begin = start + self.rng.random() * 0.004
+        if executor is not None:
+            self._busy_until[id(executor)] = begin
+
+        def call() -> None:
+            try:
+                result = func(*args)
+            except ProcessDied:
+                return
+            except BaseException as error:  # noqa: BLE001 -- it is the caller's
+                self.call_later(self.rng.random() * 0.002, _fail, future, error)
+            else:
+                self.call_later(self.rng.random() * 0.002, _succeed, future, result)
+
+        self.call_at(begin, call, context=context)
+        return future
+
+    def finalize_generator(self, generator: Any) -> None:
+        """Closes a forgotten asynchronous generator, as asyncio does."""
+        process = PROCESS.get(None)
+        if not self.closing and process is not None and process.alive:
+            self.create_task(generator.aclose())
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.call_exception_handler(context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if not self.closing:
+            self.failures.append(context)
+
+
+def _succeed(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,161 @@
+"""The few places where simulated parts take the place of real ones in the shipped modules."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import sys
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import cdc.capture.encode
+import cdc.capture.log
+import cdc.embedded
+import cdc.kafka.admin
+import cdc.kafka.polling
+import cdc.kafka.publication
+import cdc.kafka.snapshots
+import cdc.limits
+import cdc.poller
+import consumers.bootstrap
+import consumers.following
+import consumers.limits
+import consumers.node
+import consumers.rebuild
+import consumers.store
+import consumers.subscription
+import consumers.writer
+import schemas.retrying
+import schemas.topics
+from schemas.rows import RowEncoder
+from tests.simulation.kafka import SimAdmin, SimConsumer, SimProducer
+from tests.simulation.loop import PROCESS
+from tests.simulation.redb import SimLock, SimRedb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class _Random:
+    """Stands for `secrets` and `random`: the world's seed decides."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(PROCESS.get().world.rng, name)  # type: ignore[attr-defined]
+
+    def randbits(self, bits: int) -> int:
+        return self.getrandbits(bits)
+
+    def token_hex(self, size: int) -> str:
+        return self.randbytes(size).hex()
+
+
+class _Time:
+    """Stands for `time`: the loop's."""
+
+    def monotonic(self) -> float:
+        return PROCESS.get().loop.now
+
+    time = monotonic
+
+    def time_ns(self) -> int:
+        return int(self.monotonic() * 1e9)
+
+
+class _Log:
+    """Stands for a logger: lines go into the world's trace."""
+
+    def __getattr__(self, level: str) -> Any:
+        def write(event: str, **values: Any) -> None:
+            with contextlib.suppress(LookupError):
+                PROCESS.get().world.log(level, event, values)  # type: ignore[attr-defined]
+
+        return write
+
+
+_RANDOM, _TIME, _LOG = _Random(), _Time(), _Log()
+
+_LOGGERS = (
+    cdc.poller,
+    cdc.embedded,
+    cdc.kafka.admin,
+    cdc.kafka.polling,
+    cdc.kafka.publication,
+    consumers.bootstrap,
+    consumers.following,
+    consumers.node,
+    consumers.rebuild,
+    consumers.subscription,
+    consumers.writer,
+)
+
+# Small, so that a handful of rows meets every limit.
+_LIMITS: list[tuple[Any, dict[str, Any]]] = [
+    (
+        cdc.limits,
+        {
+            "HEARTBEAT_SECONDS": 1.0,
+            "STANDBY_SILENCE_SECONDS": 3.0,
+            "IN_FLIGHT_BATCHES_MAX": 3,
+            "RECORD_BYTES_MAX": 400,
+            "CHUNK_BYTES": 150,
+            "ACK_SECONDS_MAX": 5.0,
+            "CHAIN_WINDOW_RECORDS": 4,
+            "CHAIN_WINDOW_RECORDS_MAX": 16,
+        },
+    ),
+    (
+        consumers.limits,
+        {
+            "COMMIT_ROWS_MAX": 4,
+            "STREAM_ROWS_MAX": 3,
+            "IDLE_COMMIT_SECONDS": 1.0,
+            "FETCH_WAIT_MS": 1000,
+            "WATCHDOG_SECONDS": 4.0,
+            "MANIFEST_WAIT_SECONDS": 2.0,
+        },
+    ),
+    (schemas.topics, {"STALL_SECONDS_MAX": 8.0}),
+    (schemas.retrying, {"BACKOFF_SECONDS_MAX": 2.0, "PAUSE_SECONDS_MIN": 0.1}),
+    (cdc.kafka.polling, {"BACKOFF_SECONDS_MAX": 2.0}),
+]
+
+
+@contextmanager
+def simulated() -> Iterator[None]:
+    """Puts the simulated parts in place."""
+    with contextlib.ExitStack() as stack:
+
+        def put(module: Any, **values: Any) -> None:
+            stack.enter_context(mock.patch.multiple(module, **values))
+
+        put(cdc.kafka.admin, AIOKafkaAdminClient=SimAdmin)
+        put(cdc.kafka.publication, AIOKafkaProducer=SimProducer, secrets=_RANDOM)
+        put(cdc.kafka.snapshots, secrets=_RANDOM)
+        put(cdc.kafka.polling, time=_TIME, random=_RANDOM)
+        put(cdc.capture.log, secrets=_RANDOM)
+        # Making one costs as much as encoding dozens of rows; the same columns make the same encoder.
+        put(cdc.capture.encode, RowEncoder=lambda columns: _encoder(tuple(columns)))
+        put(schemas.topics, AIOKafkaConsumer=SimConsumer)
+        put(schemas.retrying, random=_RANDOM, time=_TIME)
+        put(consumers.subscription, AIOKafkaConsumer=SimConsumer)
+        put(consumers.following, time=_TIME)
+        put(consumers.store, _redb=SimRedb(), time=_TIME)
+        put(consumers.rebuild, secrets=_RANDOM, _sync_folder=lambda _: None)
+        put(consumers.writer, NodeLock=SimLock, time=_TIME)
+        for module in _LOGGERS:
+            put(module, _log=_LOG)
+        for module, values in _LIMITS:
+            put(module, **values)
+        # Coroutines of killed processes complain when they are dropped, and nobody needs to hear it.
+        stack.callback(gc.collect)
+        stack.enter_context(mock.patch.object(sys, "unraisablehook", lambda _: None))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+        stack.callback(gc.collect)
+        yield
+
+
+_encoder = functools.cache(RowEncoder)

@@ -1,0 +1,234 @@
+"""One simulated world: a source, Kafka, a disk, and the processes that ship, all driven by one seed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cdc import embedded
+from cdc.kafka import polling
+from consumers import following, writer
+from schemas.topics import Topics
+from tests.simulation import source as sources
+from tests.simulation.checks import Checks, ViolationError
+from tests.simulation.kafka import Broker, SimClients
+from tests.simulation.loop import Process, SimLoop, StepsExceededError
+from tests.simulation.redb import Disk, File, SimPath
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+STEPS_MAX = 400_000
+"""Callbacks of one world; a sound one takes some ten thousand."""
+
+TRACE_LINES = 400
+
+
+class Faults(msgspec.Struct):
+    """Which kinds of faults this world has at this moment."""
+
+    crashes: bool = False
+    answers: bool = False
+
+
+class Role:
+    """A program that somebody keeps running: started again some time after it dies or ends."""
+
+    def __init__(self, world: World, name: str, main: Callable[[asyncio.Event], Coroutine[Any, Any, Any]]) -> None:
+        self.world = world
+        self.name = name
+        self.process: Process | None = None
+        self.stop: asyncio.Event | None = None
+        self.starts = 0
+        self.wanted = True
+        self._main = main
+
+    def start(self) -> None:
+        world = self.world
+        if not self.wanted or (self.process is not None and self.process.alive):
+            return
+        self.starts += 1
+        process = self.process = world.loop.process(f"{self.name}.{self.starts}")
+        process.world = world  # type: ignore[attr-defined]
+        process.on_death.append(self._died)
+        if world.faults.crashes and world.rng.random() < world.crash_rate:
+            process.steps_left = int(world.rng.expovariate(1 / world.crash_steps))
+        world.note(process.name, "starts")
+        self.stop = asyncio.Event()
+        task = world.loop.spawn(process, self._main(self.stop))
+        task.add_done_callback(lambda task: self._ended(process, task))
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+
+    def _died(self) -> None:
+        world, process = self.world, self.process
+        assert process is not None
+        world.note(process.name, "is killed")
+        world.loop.forget_dead()
+        world.loop.call_outside(world.restart_seconds(), self.start)
+
+    def _ended(self, process: Process, task: asyncio.Task[Any]) -> None:
+        if self.world.loop.closing or not process.alive:
+            return
+        process.on_death.clear()
+        process.kill()
+        error = None if task.cancelled() else task.exception()
+        self.world.note(process.name, "ends: %r", error)
+        if error is not None:
+            self.world.fail(f"{process.name} gave up: {error!r}", error)
+        self.world.loop.forget_dead()
+        self.world.loop.call_outside(self.world.restart_seconds(), self.start)
+
+
+class World:
+    """See the module.
+
+    Args:
+        seed: the world's fate.
+        trace: called with every line, as it happens.
+    """
+
+    def __init__(self, seed: int, trace: Callable[[str], None] | None = None) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.loop = SimLoop(self.rng, STEPS_MAX)
+        self.faults = Faults()
+        self.crash_rate = 0.0
+        self.crash_steps = 300.0
+        self.failpoint_rate = 0.0
+        self.slow_rate = 0.0
+        self.ack_seconds_max = 5.0
+        self.batch_records_max = self.rng.choice((1, 2, 3, 8))
+        self.fetch_records_max = self.rng.choice((1, 3, 20))
+        self.topics = Topics("t")
+        self.broker = Broker(self)
+        self.disk = Disk(self)
+        self.source = sources.SimSource(self)
+        self.clients = SimClients()
+        self.cache_names: set[str] = set()
+        self.roles: list[Role] = []
+        self.checks = Checks(self)
+        self.source.record_truth = self.checks.record_truth
+        self.lines: deque[tuple[float, str, str, tuple[Any, ...]]] = deque(maxlen=TRACE_LINES)
+        self.failure: ViolationError | None = None
+        self._trace = trace
+
+    # What the simulated parts draw and tell.
+
+    def latency(self) -> float:
+        return self.rng.random() * 0.004
+
+    def wire_seconds(self) -> float:
+        if self.faults.answers and self.rng.random() < self.slow_rate:
+            return self.rng.random() * 12
+        return self.rng.random() * 0.02
+
+    def restart_seconds(self) -> float:
+        return self.rng.random() * (3.0 if self.faults.crashes else 0.5)
+
+    def note(self, who: str, text: str, *args: Any) -> None:
+        self.lines.append((self.loop.now, who, text, args))
+        if self._trace is not None:
+            self._trace(render(self.lines[-1]))
+
+    def log(self, level: str, event: str, values: dict[str, Any]) -> None:
+        """A line that the shipped code logs."""
+        from tests.simulation.loop import PROCESS
+
+        process = PROCESS.get(None)
+        details = " ".join(f"{key}={value}" for key, value in values.items())
+        self.note("?" if process is None else process.name, f"{level}: %s %s", event, details)
+
+    def fail(self, what: str, cause: BaseException | None = None) -> None:
+        """Ends the world: something happened that must not."""
+        if self.failure is None and not self.loop.closing:
+            self.failure = ViolationError(what)
+            self.failure.__cause__ = cause
+            self.note("VIOLATION", "%s", what)
+
+    def committed(self, name: str, file: File) -> None:
+        self.checks.committed(name, file)
+
+    def minted(self, process: Process) -> None:
+        self.note(process.name, "mints an epoch: %s", self.source.now.meta)
+        self.checks.minted()
+
+    def install_tables(self, *args: Any) -> None:
+        sources.install_tables(self.source, *args)
+
+    def read_transaction(self, source: sources.SimSource, contents: sources.Contents) -> sources.SimTransaction:
+        return sources.SimTransaction(source, contents)
+
+    # Programs.
+
+    def add_poller(self, pause_seconds: float = 0.3) -> Role:
+        def main(stop: asyncio.Event) -> Coroutine[Any, Any, Any]:
+            pipeline = polling.Pipeline(self.open_capture, self.clients, self.topics, pause_seconds)  # type: ignore[arg-type]
+            return polling.poll_forever(pipeline, stop)
+
+        return self._add(f"poller{1 + sum(r.name.startswith('poller') for r in self.roles)}", main)
+
+    def add_node(self) -> Role:
+        name = f"node{1 + sum(r.name.startswith('node') for r in self.roles)}"
+
+        def main(stop: asyncio.Event) -> Coroutine[Any, Any, Any]:
+            return following.follow_forever(self._open_writer(name), self.clients.consumer, self.topics, stop)
+
+        return self._add(name, main)
+
+    def add_embedded(self, pause_seconds: float = 0.3) -> Role:
+        def main(stop: asyncio.Event) -> Coroutine[Any, Any, Any]:
+            return embedded.run(self.open_capture, self._open_writer("embedded"), pause_seconds, stop)  # type: ignore[arg-type]
+
+        return self._add("embedded", main)
+
+    def open_capture(self) -> sources.SimCapture:
+        return sources.SimCapture(self.source)
+
+    def _open_writer(self, name: str) -> Callable[[], writer.CacheWriter]:
+        self.cache_names.add(name)
+        return lambda: writer.CacheWriter(SimPath(self.disk, name), name)  # type: ignore[arg-type]
+
+    def _add(self, name: str, main: Callable[[asyncio.Event], Coroutine[Any, Any, Any]]) -> Role:
+        role = Role(self, name, main)
+        self.roles.append(role)
+        return role
+
+    # Time.
+
+    def run(self, condition: Callable[[], bool], until: float) -> bool:
+        """Runs until the condition holds or the time is over.
+
+        Raises:
+            ViolationError: something happened that must not.
+        """
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(finalizer=self.loop.finalize_generator)
+        try:
+            held = self.loop.run_until(lambda: self.failure is not None or condition(), until)
+        except StepsExceededError:
+            self.fail(f"more than {STEPS_MAX} steps")
+            held = False
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+        if self.loop.failures:
+            self.fail(f"asyncio: {self.loop.failures[0]}", self.loop.failures[0].get("exception"))
+        if self.failure is not None:
+            raise self.failure
+        return held
+
+    def end(self) -> None:
+        """Lets go of everything that is still under way, without letting it do anything."""
+        self.loop.stop_everything()
+
+
+def render(line: tuple[float, str, str, tuple[Any, ...]]) -> str:
+    now, who, text, args = line
+    return f"{now:9.4f} {who:<12} {text % args if args else text}"
