@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("consumers.bootstrap")
 
 
-async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpoint) -> int:
+async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpoint) -> int | FoundSnapshot:
     """Where a node reads on: its stored offset where the record before it proves it, else further back.
 
-    Reading from further back is always right: what the cache has already is skipped, and a gap is a hole.
+    Reading from further back is always right: what the cache has already is skipped, and a gap is a hole. A
+    topic of another database says nothing about this cache: then the snapshot to load instead is returned.
     """
     start, stop = await reader.bounds(topics.events)
     offset = checkpoint.offset
@@ -37,6 +38,8 @@ async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpo
     ):
         return offset
     found = await newest_snapshot(reader, topics)
+    if found is not None and found.announcement.database.id != checkpoint.database_id:
+        return found
     resumed = start if found is None else found.announcement.from_offset
     _log.warning(
         "the stored offset is not in the topic: reading from further back", stored=offset, offset=resumed

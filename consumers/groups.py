@@ -14,7 +14,7 @@ import msgspec
 from consumers.batch import Batch
 from consumers.meta import QUARANTINE_TABLE
 from schemas.event import Head, Op
-from schemas.keys import record_key
+from schemas.keys import record_key, split_record_key
 
 if TYPE_CHECKING:
     from schemas.definition import TableDefinition
@@ -109,6 +109,9 @@ class Groups:
     def truncate(self, table: str, definition: TableDefinition | None) -> None:
         """A table is read anew: what the cache has of it goes, rows that follow in the group replace it."""
         self._batch.truncate(table, definition)
+        for name in self._quarantined:
+            if split_record_key(name)[0] == table:
+                self._batch.put(QUARANTINE_TABLE, name, None, 0)
 
     def put(self, op: str, table: str, key: bytes, row: bytes, change_id: int, ts_ms: int) -> None:
         """Adds one row event (c, u, d, r or q) to the open group."""
@@ -147,7 +150,9 @@ class Groups:
         return streamed
 
     def take_ready(self) -> Batch:
-        """Hands out everything that is whole."""
+        """Hands out everything that is whole, to be committed."""
+        if self.streamed:
+            raise RuntimeError("a commit now would make a part of the open group durable")
         batch, self.ready = self.ready, Batch()
         return batch
 

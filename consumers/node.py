@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
     from consumers.writer import CacheWriter
-    from schemas.event import ChangeEvent
+    from schemas.event import ChangeEvent, Head
     from schemas.manifests import FoundSnapshot
+    from schemas.snapshot import Announcement
 
 _log = structlog.get_logger("consumers.node")
 
@@ -84,7 +85,11 @@ class KafkaNode:
             found = await self._wait_for_snapshot(reason, None, once=once)
             return -1 if found is None else await self._load(found)
         async with TopicReader(self._client_options()) as reader:
-            return await resume_offset(reader, self._topics, checkpoint)
+            resumed = await resume_offset(reader, self._topics, checkpoint)
+        if isinstance(resumed, int):
+            return resumed
+        _log.warning("the cache is of another database: loading this topic's", topic=self._topics.events)
+        return await self._load(resumed)
 
     async def _load(self, found: FoundSnapshot) -> int:
         async with TopicReader(self._client_options()) as reader:
@@ -134,10 +139,11 @@ class KafkaNode:
         iterator = iter(records)
         while True:
             interrupted = assembler.feed(iterator, limits.STREAM_ROWS_MAX)
-            if interrupted is Interrupted.TAKE_BACK:
+            if interrupted not in (None, Interrupted.FULL):
+                # Whatever was streamed is of a group that died.
                 await self._settle()
                 await self._writer.applier.take_back()
-            elif interrupted in (Interrupted.HOLE, Interrupted.NEW_EPOCH):
+            if interrupted in (Interrupted.HOLE, Interrupted.NEW_EPOCH):
                 return assembler.stopped_by
             if self._writer.burdened:
                 await self._settle()
@@ -152,6 +158,9 @@ class KafkaNode:
         groups = self._writer.groups
         head, checkpoint = groups.head, self._writer.checkpoint
         if head is None or checkpoint is None:
+            return
+        if groups.streamed:
+            # The open transaction holds a part of a group: it may only be committed with that group's end.
             return
         if not groups.ready and not (even_idle and assembler.offset != checkpoint.offset):
             return
@@ -193,8 +202,8 @@ class KafkaNode:
         """Waits until there is a snapshot that leads past ``event``; None when told to stop."""
         warned = False
         while not self._stop.is_set():
-            found = await self._look_for_snapshot()
-            if found is not None and (event is None or self._leads_past(found, event)):
+            found = await self._look_for_snapshot(event)
+            if found is not None:
                 _log.info("loading a snapshot", reason=reason)
                 return found
             remedy = "run: cdc poll, or cdc snapshot, at the source"
@@ -212,15 +221,18 @@ class KafkaNode:
                 continue
         return None
 
-    async def _look_for_snapshot(self) -> FoundSnapshot | None:
+    async def _look_for_snapshot(self, event: ChangeEvent | None) -> FoundSnapshot | None:
+        def accept(announcement: Announcement) -> bool:
+            return event is None or self._leads_past(announcement.position, event)
+
         async with TopicReader(self._client_options()) as reader:
             try:
-                return await newest_snapshot(reader, self._topics)
+                return await newest_snapshot(reader, self._topics, accept)
             except TopicGoneError:
                 return None
 
-    def _leads_past(self, found: FoundSnapshot, event: ChangeEvent) -> bool:
-        position, head = found.announcement.position, self._writer.groups.head
+    def _leads_past(self, position: Head, event: ChangeEvent) -> bool:
+        head = self._writer.groups.head
         life = (position.epoch, position.epoch_nonce)
         if life != (event.epoch, event.epoch_nonce):
             return position.epoch > event.epoch

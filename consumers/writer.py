@@ -60,7 +60,7 @@ class CacheWriter:
         await self._acquire()
         try:
             if await asyncio.to_thread(self.path.exists):
-                await self._open_file()
+                await self._open_file(check=self._check)
         except BaseException:
             self._lock.release()
             raise
@@ -132,7 +132,7 @@ class CacheWriter:
         self.database_id, self.source_url = database.id, database.url
         await loading.finish(definitions, self._checkpoint(head, offset))
         await self._close_file()
-        await self._open_file()
+        await self._open_file(check=False)
 
     async def _acquire(self) -> None:
         # A reader that looks whether a writer lives holds the lock for an instant, hence at least one retry.
@@ -147,9 +147,9 @@ class CacheWriter:
             else:
                 return
 
-    async def _open_file(self) -> None:
+    async def _open_file(self, *, check: bool) -> None:
         try:
-            store = await asyncio.to_thread(Store.open, self.path, shared=self._shared, check=self._check)
+            store = await asyncio.to_thread(Store.open, self.path, shared=self._shared, check=check)
         except CacheCorruptError as error:
             aside = self.path.with_name(f"{self.path.name}.corrupt-{int(time.time())}")
             self.path.rename(aside)

@@ -12,6 +12,8 @@ from schemas.event import Op
 from schemas.snapshot import Announcement, decode_announcement, decode_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from schemas.snapshot import Manifest
     from schemas.topics import TopicReader, Topics
 
@@ -28,8 +30,17 @@ class FoundSnapshot(msgspec.Struct, frozen=True):
     announcement_offset: int
 
 
-async def newest_snapshot(reader: TopicReader, topics: Topics) -> FoundSnapshot | None:
+def _any_will_do(_: Announcement) -> bool:
+    return True
+
+
+async def newest_snapshot(
+    reader: TopicReader, topics: Topics, accept: Callable[[Announcement], bool] = _any_will_do
+) -> FoundSnapshot | None:
     """Returns the newest snapshot that is whole: its announcement counts, its chunks and what follows exist.
+
+    ``accept`` may refuse one, and an older one is looked for: a poller that slept between announcement and
+    manifest can leave the manifest of an older life of the log last in the topic.
 
     Raises:
         TopicGoneError: there are no topics yet.
@@ -47,7 +58,9 @@ async def newest_snapshot(reader: TopicReader, topics: Topics) -> FoundSnapshot 
         if manifest.first_offset < start or not events_start <= manifest.announcement_offset < events_stop:
             continue
         announcement = await _announcement(reader, topics, manifest)
-        if announcement is not None and announcement.from_offset >= events_start:
+        if announcement is None or announcement.from_offset < events_start:
+            continue
+        if accept(announcement):
             return FoundSnapshot(announcement, manifest.announcement_offset)
     return None
 
