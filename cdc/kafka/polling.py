@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cdc.capture import Capture
+    from schemas.event import Head
     from schemas.kafka_properties import KafkaClients
     from schemas.topics import Topics
 
@@ -53,10 +54,19 @@ async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: fl
     """
     backoff = Backoff()
     deadline = time.monotonic() + timeout_seconds
+    tried: Head | None = None
     while True:
         try:
             async with pipeline.open_capture() as capture, pipeline.publication(capture) as publication:
-                return await _poll(capture, publication)
+                if tried is not None and publication.covers(tried):
+                    return Polled(head=tried)
+                try:
+                    polled = await _poll(capture, publication)
+                finally:
+                    tried = publication.tried
+                if not polled.idle:
+                    await _leave(publication)
+                return polled
         except DisplacedError:
             _log.info("another poller writes to this topic: looking again", topic=pipeline.topics.events)
         except (KafkaUnavailableError, SourceUnavailableError) as error:
@@ -66,6 +76,14 @@ async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: fl
         if stop.is_set():
             raise GaveUpError("told to stop before everything was published", "run: cdc poll --once")
         await pause(stop, backoff.next())
+
+
+async def _leave(publication: KafkaPublication) -> None:
+    """Lets a poller that was displaced take over again at once; best effort, since the work is done."""
+    try:
+        await publication.say_goodbye()
+    except (DisplacedError, KafkaUnavailableError) as error:
+        _log.info("left without a goodbye", reason=error.message)
 
 
 async def poll_forever(pipeline: Pipeline, stop: asyncio.Event) -> None:

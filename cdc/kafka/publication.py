@@ -53,6 +53,8 @@ class KafkaPublication:
         self._database_url = database_url
         self.writer = secrets.randbits(63)
         """This life's name in its records."""
+        self.tried: Head | None = None
+        """Where the last group or snapshot leads to, whether or not it was acknowledged."""
         self._head: Head | None = None
         self._database: Database | None = None
         self.needs_snapshot = False
@@ -82,6 +84,14 @@ class KafkaPublication:
         """Where the next group must chain."""
         return self._head
 
+    def covers(self, head: Head) -> bool:
+        """Whether the chain leads to ``head`` or beyond, and has a snapshot to start from."""
+        known = self._head
+        if known is None or self.needs_snapshot:
+            return False
+        same_life = (known.epoch, known.epoch_nonce) == (head.epoch, head.epoch_nonce)
+        return same_life and known.change_id >= head.change_id
+
     def recognise(self, state: LogState) -> Head | None:
         """The head, unless the topic belongs to another database.
 
@@ -101,6 +111,7 @@ class KafkaPublication:
 
     async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
         """Publishes one whole group; when this returns it is acknowledged, and it counts."""
+        self.tried = head
         group = _Header(self.writer, head, prev)
         index = 0
         held: list[Change] = []
@@ -140,6 +151,7 @@ class KafkaPublication:
         return await self._publish_snapshot(reader, state, self._head)
 
     async def _publish_snapshot(self, reader: CaptureReader, state: LogState, chain: Head) -> int:
+        self.tried = chain
         # Everything that landed up to here is at most as new as the rows: a reader goes on from this offset.
         from_offset = self._sender.next_offset or 0
         chunks = SnapshotWriter(self._producer, self._topics.snapshots)
