@@ -42,7 +42,7 @@ def test_a_poller_that_slept_in_the_middle_of_a_group_harms_nobody_and_stands_by
         suspend_within_a_group(deployment, kafka)
         with Writers(source, 2) as writers:
             deployment.start("poller-2")
-            writers.wait_for(100)
+            follows(deployment, writers)
             deployment.parts["poller-1"].resume()
             deployment.parts["poller-1"].wait_for("standing by")
             writers.wait_for(100)
