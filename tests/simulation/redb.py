@@ -31,6 +31,7 @@ class Disk:
         self.world = world
         self.files: dict[str, File] = {}
         self.locks: dict[str, Process] = {}
+        self.full_until = 0.0
 
     def committed(self, file: File) -> None:
         """Tells the world what readers of a cache path see now."""
@@ -220,6 +221,9 @@ class SimTransaction:
     def commit(self) -> None:
         _world()
         assert self._database.transaction is self
+        world = _world()
+        if world.loop.now < world.disk.full_until:
+            raise _redb.StorageFullError("no room")
         _failpoint("before commit")
         file = self._database.file
         file.tables, file.meta = self._tables, self._meta

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checks import ViolationError
+from tests.simulation.loop import PROCESS
 from tests.simulation.world import World, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.simulation.loop import Process
+    from tests.simulation.world import Role
 
 QUIET_SECONDS_MAX = 60.0
 """Simulated time within which every node arrives once the faults are gone."""
@@ -25,8 +30,9 @@ class Scenario:
         rng = world.rng
         self.end_at = rng.uniform(6, 16)
         self.rates: dict[str, float] = {"transaction": rng.choice((1.0, 3.0, 8.0))}
+        share = rng.choice((0.1, 0.3, 0.5))
         for name, rate in RATES.items():
-            if rng.random() < 0.35:
+            if rng.random() < share:
                 self.rates[name] = rate * rng.choice((0.5, 1.0, 2.0))
         if rng.random() < 0.6:
             world.crash_rate = rng.choice((0.3, 0.7, 1.0))
@@ -56,7 +62,7 @@ class Scenario:
         world = self.world
         world.note("world", "faults end")
         world.faults.crashes = world.faults.answers = False
-        world.broker.away_until = world.source.away_until = 0.0
+        world.broker.away_until = world.source.away_until = world.disk.full_until = 0.0
         for role in world.roles:
             if role.process is not None:
                 role.process.steps_left = None
@@ -74,7 +80,7 @@ class Scenario:
     def _act(self, name: str) -> None:
         world = self.world
         if world.loop.now < self.end_at and world.failure is None:
-            if not world.source.locked or name in ("kill", "pause"):
+            if not world.source.locked or name in ("kill", "pause", "stop"):
                 getattr(self, name)()
             self._schedule(name)
 
@@ -95,12 +101,158 @@ class Scenario:
         self.world.note("source", "commits, log ends at %s", newest[0].change_id if newest else None)
 
     def kill(self) -> None:
-        role = self.world.rng.choice(self.world.roles)
-        if role.process is not None and role.process.alive:
-            role.kill()
+        if (role := self._living()) is not None:
+            assert role.process is not None
+            role.process.kill()
+
+    def pause(self) -> None:
+        """A process sleeps (a stopped container, a long collection, a laptop's lid) and wakes much later."""
+        role = self._living()
+        if role is None or role.process is None or role.process.paused:
+            return
+        process, seconds = role.process, self.world.rng.choice((0.5, 3.0, 10.0)) * self.world.rng.random()
+        self.world.note(process.name, "sleeps for %.1f s", seconds)
+        process.paused = True
+        self.world.loop.call_outside(seconds, self._wake, process)
+
+    def _wake(self, process: Process) -> None:
+        if process.paused:
+            process.paused = False
+            self.world.note(process.name, "wakes")
+
+    def stop(self) -> None:
+        """Somebody stops a program in good order; it is started again later."""
+        role = self._living()
+        if role is not None and role.process is not None and role.stop is not None:
+            self.world.note(role.process.name, "is told to stop")
+            context = contextvars.Context()
+            context.run(PROCESS.set, role.process)
+            context.run(role.stop.set)
+
+    def poll_once(self) -> None:
+        self.world.run_once()
+
+    def backup(self) -> None:
+        self.world.source.backup()
+        self.world.note("source", "is backed up")
+
+    def restore(self) -> None:
+        source = self.world.source
+        if source.backups:
+            source.restore(self.world.rng.choice(source.backups))
+            newest = source.now.log[-1:]
+            self.world.note(
+                "source", "a backup is restored in place, log ends at %s", newest[0].change_id if newest else None
+            )
+            self.world.checks.incident()
+
+    def replace(self) -> None:
+        self.world.source.replace()
+        self.world.note("source", "another database takes its place")
+        self.world.checks.incident()
+
+    def wipe_capture(self) -> None:
+        self.world.source.wipe_capture()
+        self.world.note("source", "capture is uninstalled")
+        self.world.checks.incident()
+
+    def break_log(self) -> None:
+        log = self.world.source.now.log
+        if log:
+            row = self.world.rng.choice(log[-6:])
+            self.world.source.break_log(row.change_id)
+            self.world.note("source", "somebody deletes log row %s", row.change_id)
+            self.world.checks.incident()
+
+    def prune(self) -> None:
+        log = self.world.source.now.log
+        if log:
+            to = self.world.rng.choice(log[-8:]).change_id
+            self.world.source.prune(to)
+            self.world.note("source", "the log is pruned to %s", to)
+
+    def alter(self) -> None:
+        tables = list(self.world.source.now.schema)
+        if tables:
+            table = self.world.rng.choice(tables)
+            self.world.source.alter(table)
+            self.world.note("source", "table %s gets a column", table)
+
+    def drop_or_create(self) -> None:
+        table = self.world.rng.choice("ab")
+        self.world.source.drop_or_create(table)
+        self.world.note("source", "table %s is dropped or made", table)
+
+    def drop_triggers(self) -> None:
+        table = self.world.rng.choice("ab")
+        self.world.source.drop_triggers(table)
+        self.world.note("source", "triggers of table %s are dropped", table)
+
+    def truncate_topic(self) -> None:
+        """Retention deletes the oldest records."""
+        topic = self.world.broker.topics.get(self.world.topics.events)
+        if topic is not None and topic.records:
+            topic.truncate(self.world.rng.randint(topic.start, topic.end))
+            self.world.note("broker", "retention: topic %s begins at %s", topic.name, topic.start)
+
+    def delete_topics(self) -> None:
+        topics = self.world.topics
+        names = self.world.rng.choice(((topics.events,), (topics.snapshots,), (topics.events, topics.snapshots)))
+        for name in names:
+            self.world.broker.delete(name)
+            self.world.note("broker", "topic %s is deleted", name)
+
+    def broker_away(self) -> None:
+        seconds = self.world.rng.choice((0.5, 2.0, 8.0)) * self.world.rng.random()
+        self.world.broker.away_until = self.world.loop.now + seconds
+        self.world.note("broker", "is away for %.1f s", seconds)
+
+    def source_away(self) -> None:
+        seconds = self.world.rng.choice((0.01, 0.1, 2.0)) * self.world.rng.random()
+        self.world.source.away_until = self.world.loop.now + seconds
+        self.world.note("source", "is away for %.2f s", seconds)
+
+    def disk_full(self) -> None:
+        seconds = self.world.rng.choice((0.1, 2.0)) * self.world.rng.random()
+        self.world.disk.full_until = self.world.loop.now + seconds
+        self.world.note("disk", "is full for %.1f s", seconds)
+
+    def big_row(self) -> None:
+        """A row about as large as one record may be."""
+        rng, schema = self.world.rng, self.world.source.now.schema
+        if "a" in schema:
+            cells = [rng.randrange(1000) for _ in schema["a"].columns[1:]]
+            cells[0] = "x" * rng.randint(200, 420)
+            key = rng.randrange(_KEYS)
+            self.world.source.transaction([("a", key, (key, *cells))])
+            self.world.note("source", "commits a row of some %d bytes, key %d", len(cells[0]), key)
+
+    def _living(self) -> Role | None:
+        living = [role for role in self.world.roles if role.process is not None and role.process.alive]
+        return self.world.rng.choice(living) if living else None
 
 
-RATES: dict[str, float] = {"kill": 0.3}
+RATES: dict[str, float] = {
+    "kill": 0.3,
+    "pause": 0.3,
+    "stop": 0.2,
+    "poll_once": 0.2,
+    "backup": 0.4,
+    "restore": 0.2,
+    "replace": 0.05,
+    "wipe_capture": 0.05,
+    "break_log": 0.1,
+    "prune": 0.3,
+    "alter": 0.2,
+    "drop_or_create": 0.15,
+    "drop_triggers": 0.2,
+    "truncate_topic": 0.3,
+    "delete_topics": 0.1,
+    "broker_away": 0.15,
+    "source_away": 0.3,
+    "disk_full": 0.15,
+    "big_row": 0.5,
+}
 """Faults a second of simulated time, where a seed has them; each is a method of Scenario."""
 
 

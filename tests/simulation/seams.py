@@ -13,6 +13,7 @@ from unittest import mock
 
 import cdc.capture.encode
 import cdc.capture.log
+import cdc.capture.queries
 import cdc.embedded
 import cdc.kafka.admin
 import cdc.kafka.polling
@@ -137,6 +138,7 @@ def simulated() -> Iterator[None]:
         put(cdc.kafka.polling, time=_TIME, random=_RANDOM)
         put(cdc.capture.log, secrets=_RANDOM)
         # Making one costs as much as encoding dozens of rows; the same columns make the same encoder.
+        put(cdc.capture.queries, select_all=_select_all, select_touched=_select_touched)
         put(cdc.capture.encode, RowEncoder=lambda columns: _encoder(tuple(columns)))
         put(schemas.topics, AIOKafkaConsumer=SimConsumer)
         put(schemas.retrying, random=_RANDOM, time=_TIME)
@@ -150,12 +152,16 @@ def simulated() -> Iterator[None]:
         for module, values in _LIMITS:
             put(module, **values)
         # Coroutines of killed processes complain when they are dropped, and nobody needs to hear it.
-        stack.callback(gc.collect)
         stack.enter_context(mock.patch.object(sys, "unraisablehook", lambda _: None))
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+        gc.collect()
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         stack.callback(gc.collect)
         yield
 
 
 _encoder = functools.cache(RowEncoder)
+_select_all = functools.cache(cdc.capture.queries.select_all)
+_select_touched = functools.cache(cdc.capture.queries.select_touched)

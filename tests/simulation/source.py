@@ -7,6 +7,7 @@ answered from plain dictionaries of one moment.
 from __future__ import annotations
 
 import asyncio
+import functools
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -223,6 +224,9 @@ def stale(contents: Contents) -> bool:
 
 _PAGE_ROWS = 2
 
+_select_all = functools.cache(queries.select_all)
+_select_touched = functools.cache(queries.select_touched)
+
 
 class SimTransaction:
     """Stands for the driver's Transaction: one moment of the source, and what a write transaction adds to it."""
@@ -230,8 +234,8 @@ class SimTransaction:
     def __init__(self, source: SimSource, contents: Contents) -> None:
         self.source = source
         self.contents = contents
-        self._by_sql = {queries.select_all(t): t for t in contents.schema.values()}
-        self._touched = {queries.select_touched(t): t for t in contents.schema.values()}
+        self._by_sql = {_select_all(t): t for t in contents.schema.values()}
+        self._touched = {_select_touched(t): t for t in contents.schema.values()}
 
     async def _travel(self) -> None:
         world = self.source.world

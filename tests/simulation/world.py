@@ -13,6 +13,7 @@ import msgspec
 from cdc import embedded
 from cdc.kafka import polling
 from consumers import following, writer
+from schemas.errors import GaveUpError
 from schemas.topics import Topics
 from tests.simulation import source as sources
 from tests.simulation.checks import Checks, ViolationError
@@ -188,6 +189,22 @@ class World:
             return embedded.run(self.open_capture, self._open_writer("embedded"), pause_seconds, stop)  # type: ignore[arg-type]
 
         return self._add("embedded", main)
+
+    def run_once(self) -> None:
+        """Somebody runs ``cdc poll --once`` beside everything else."""
+        process = self.loop.process(f"once{self.loop.steps}")
+        process.world = self  # type: ignore[attr-defined]
+        self.note(process.name, "starts")
+        pipeline = polling.Pipeline(self.open_capture, self.clients, self.topics, 0.3)  # type: ignore[arg-type]
+        task = self.loop.spawn(process, polling.poll_once(pipeline, asyncio.Event(), 5.0))
+        task.add_done_callback(lambda task: self._once_ended(process, task))
+
+    def _once_ended(self, process: Process, task: asyncio.Task[Any]) -> None:
+        process.kill()
+        error = task.exception()
+        self.note(process.name, "ends: %r", error or task.result())
+        if error is not None and not isinstance(error, GaveUpError):
+            self.fail(f"{process.name} gave up: {error!r}", error)
 
     def open_capture(self) -> sources.SimCapture:
         return sources.SimCapture(self.source)
