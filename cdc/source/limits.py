@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-BUSY_TIMEOUT_S: Final = 5.0
-"""How long one statement waits for another connection's lock before it fails."""
+BUSY_TIMEOUT_S: Final = 2.0
+"""How long one statement waits for another connection's lock before it fails.
+
+Nothing interrupts this wait, and a command that is told to end has five seconds.
+"""
+
+INTERRUPT_EVERY_S: Final = 0.02
+"""How often a statement that is to stop is told so."""
 
 PAGE_ROWS_MAX: Final = 2000
 PAGE_BYTES_MAX: Final = 4 * 2**20

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from cdc.source.limits import BUSY_TIMEOUT_S, IDLE_READERS_MAX
+from cdc.source.limits import BUSY_TIMEOUT_S, IDLE_READERS_MAX, INTERRUPT_EVERY_S
 from cdc.source.sqlite_connection import Connection, PageCursor, check_is_database, identity_of
 from schemas.errors import SourceUnavailableError
 
@@ -36,12 +36,13 @@ class SqliteClient:
         self._reads = ThreadPoolExecutor(1, thread_name_prefix="cdc-source-read")
         self._writes = ThreadPoolExecutor(1, thread_name_prefix="cdc-source-write")
         self._write_turn = asyncio.Lock()
-        self._open: set[Connection] = set()
-        # The next two belong to the reading thread, the third to the writing one.
+        self._closed = False
+        # Each of these belongs to one thread: connections are used and closed where they were opened.
+        self._readers: set[Connection] = set()
         self._idle: list[Connection] = []
         self._watcher: Connection | None = None
-        self._writer: Connection | None = None
         self._data_version: int | None = None
+        self._writer: Connection | None = None
 
     @classmethod
     async def open(cls, path: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> SqliteClient:
@@ -81,10 +82,13 @@ class SqliteClient:
         try:
             yield transaction
         except (asyncio.CancelledError, GeneratorExit):
-            transaction.interrupt()
+            if not self._closed:
+                leaving = submit(self._reads, partial(transaction.leave, self._close_reader))
+                await _interrupt_until(leaving, transaction.interrupt)
             raise
         finally:
-            await self._on_reads(partial(transaction.leave, self._end_read))
+            if not self._closed:
+                await self._on_reads(partial(transaction.leave, self._end_read))
 
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator[SqliteTransaction, None]:
@@ -96,7 +100,8 @@ class SqliteClient:
                 await self._on_writes(partial(transaction.leave, Connection.commit))
             except BaseException:
                 # After a commit that ran although we were cancelled there is nothing left to roll back.
-                await self._on_writes(partial(transaction.leave, Connection.rollback))
+                if not self._closed:
+                    await self._on_writes(partial(transaction.leave, Connection.rollback))
                 raise
 
     async def data_changed(self) -> bool:
@@ -104,50 +109,62 @@ class SqliteClient:
         return await self._on_reads(self._look_at_data_version)
 
     async def close(self) -> None:
-        """Interrupt what runs and close every connection."""
-        for connection in tuple(self._open):
-            connection.interrupt()
-        for pool in (self._writes, self._reads):
-            with suppress(RuntimeError):  # closed before: it takes no more work
-                await asyncio.wrap_future(pool.submit(self._close_all))
-            pool.shutdown(wait=False)
+        """Interrupt what runs and close every connection; once is enough, more do no harm."""
+        if self._closed:
+            return
+        self._closed = True
+        closed_reads = submit(self._reads, self._close_readers)
+        closed_writes = submit(self._writes, self._close_writer)
+        self._reads.shutdown(wait=False)
+        self._writes.shutdown(wait=False)
+        await _interrupt_until(closed_reads, self._interrupt_readers)
+        await closed_writes
 
     async def _on_reads(self, work: Callable[[], T]) -> T:
-        return await asyncio.wrap_future(self._reads.submit(work))
+        return await submit(self._reads, work)
 
     async def _on_writes(self, work: Callable[[], T]) -> T:
-        return await asyncio.wrap_future(self._writes.submit(work))
+        return await submit(self._writes, work)
 
-    def _connect(self, *, query_only: bool) -> Connection:
-        connection = Connection(self._path, self._busy_timeout_s, query_only=query_only)
-        self._open.add(connection)
+    def _interrupt_readers(self) -> None:
+        for connection in tuple(self._readers):
+            connection.interrupt()
+
+    def _open_reader(self) -> Connection:
+        connection = Connection(self._path, self._busy_timeout_s, query_only=True)
+        self._readers.add(connection)
         return connection
 
-    def _disconnect(self, connection: Connection) -> None:
-        self._open.discard(connection)
+    def _close_reader(self, connection: Connection) -> None:
+        self._readers.discard(connection)
         connection.close()
 
-    def _still_there(self, connection: Connection | None) -> bool:
-        """Say whether a kept connection still has the file that the path names; close it if not."""
-        if connection is None:
-            return False
+    def _close_readers(self) -> None:
+        for connection in tuple(self._readers):
+            self._close_reader(connection)
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _is_current(self, connection: Connection) -> bool:
+        """Say whether a kept connection still has the file that the path names."""
         identity = identity_of(self._path)
         if identity is None:
             raise SourceUnavailableError(
                 "the source's file is gone", "put the file back; the program goes on by itself"
             )
-        if connection.identity == identity:
-            return True
-        self._disconnect(connection)
-        return False
+        return connection.identity == identity
 
     def _begin_read(self) -> Connection:
-        while self._idle:
+        connection = None
+        while connection is None and self._idle:
             connection = self._idle.pop()
-            if self._still_there(connection):
-                break
-        else:
-            connection = self._connect(query_only=True)
+            if not self._is_current(connection):
+                self._close_reader(connection)
+                connection = None
+        connection = connection or self._open_reader()
         connection.execute("BEGIN")
         return connection
 
@@ -156,7 +173,7 @@ class SqliteClient:
         if len(self._idle) < IDLE_READERS_MAX:
             self._idle.append(connection)
         else:
-            self._disconnect(connection)
+            self._close_reader(connection)
 
     def _begin_write(self) -> Connection:
         connection = self._take_writer()
@@ -164,21 +181,22 @@ class SqliteClient:
         return connection
 
     def _take_writer(self) -> Connection:
-        if self._writer is None or not self._still_there(self._writer):
-            self._writer = self._connect(query_only=False)
+        if self._writer is not None and not self._is_current(self._writer):
+            self._close_writer()
+        if self._writer is None:
+            self._writer = Connection(self._path, self._busy_timeout_s, query_only=False)
         return self._writer
 
     def _look_at_data_version(self) -> bool:
-        if self._watcher is None or not self._still_there(self._watcher):
-            self._watcher = self._connect(query_only=True)
+        if self._watcher is not None and not self._is_current(self._watcher):
+            self._close_reader(self._watcher)
+            self._watcher = None
+        if self._watcher is None:
+            self._watcher = self._open_reader()
             self._data_version = None
         seen = self._data_version
         self._data_version = self._watcher.data_version()
         return seen != self._data_version
-
-    def _close_all(self) -> None:
-        for connection in tuple(self._open):
-            self._disconnect(connection)
 
 
 class SqliteTransaction:
@@ -244,7 +262,27 @@ class SqliteTransaction:
         return self._connection
 
     def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.wrap_future(self._pool.submit(work))
+        return submit(self._pool, work)
+
+
+def submit(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[T]:
+    """Give a thread work.
+
+    Raises:
+        SourceUnavailableError: the client was closed.
+    """
+    try:
+        return asyncio.wrap_future(pool.submit(work))
+    except RuntimeError:
+        raise SourceUnavailableError("the source was closed", "open it again") from None
+
+
+async def _interrupt_until(done: asyncio.Future[None], interrupt: Callable[[], None]) -> None:
+    """Stop what runs, again and again: an interrupt that comes before its statement has begun is lost."""
+    while not done.done():
+        interrupt()
+        await asyncio.wait([done], timeout=INTERRUPT_EVERY_S)
+    done.result()
 
 
 def _absolute(path: str) -> str:

@@ -87,6 +87,7 @@ class Connection:
         except BaseException:
             self._sqlite.close()
             raise
+        self._closed = False
         self._cursors: set[PageCursor[Any]] = set()
 
     def _look(self, *, query_only: bool) -> None:
@@ -149,7 +150,7 @@ class Connection:
         """End the transaction, if there is one, without keeping anything."""
         # An open statement would keep its read lock beyond the end of the transaction.
         self._close_cursors()
-        if self._sqlite.in_transaction:
+        if not self._closed and self._sqlite.in_transaction:
             self.execute("ROLLBACK")
 
     def data_version(self) -> int:
@@ -165,6 +166,7 @@ class Connection:
 
     def close(self) -> None:
         """Close it; once is enough, more do no harm."""
+        self._closed = True
         self._close_cursors()
         self._sqlite.close()
 
