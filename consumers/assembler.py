@@ -81,6 +81,8 @@ class Assembler:
         """Everything below it is dealt with: applied in ``groups`` or of no concern. Never inside a group."""
         self.stopped_by: ChangeEvent | None = None
         """The event behind the last HOLE or NEW_EPOCH."""
+        self._stopping: Interrupted | None = None
+        """Why to stop as soon as what died was taken back."""
         self._key_starts: dict[str, int] = {}
         self._forget_run()
 
@@ -90,6 +92,9 @@ class Assembler:
         The iterator can be fed again to go on. Raises UnsupportedVersionError
         for events of a newer major version.
         """
+        if self._stopping is not None:
+            stopping, self._stopping = self._stopping, None
+            return stopping
         added = 0
         groups, counters = self.groups, self.counters
         for record in records:
@@ -143,7 +148,10 @@ class Assembler:
         if verdict in (Verdict.HOLE, Verdict.NEW_EPOCH):
             self._forget_run()
             self.stopped_by = event
-            return Interrupted.HOLE if verdict is Verdict.HOLE else Interrupted.NEW_EPOCH
+            stopping = Interrupted.HOLE if verdict is Verdict.HOLE else Interrupted.NEW_EPOCH
+            if took:
+                self._stopping, stopping = stopping, Interrupted.TAKE_BACK
+            return stopping
         self._applying = verdict is Verdict.APPLY
         return Interrupted.TAKE_BACK if took else None
 

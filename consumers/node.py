@@ -139,11 +139,10 @@ class KafkaNode:
         iterator = iter(records)
         while True:
             interrupted = assembler.feed(iterator, limits.STREAM_ROWS_MAX)
-            if interrupted not in (None, Interrupted.FULL):
-                # Whatever was streamed is of a group that died.
+            if interrupted is Interrupted.TAKE_BACK:
                 await self._settle()
                 await self._writer.applier.take_back()
-            if interrupted in (Interrupted.HOLE, Interrupted.NEW_EPOCH):
+            elif interrupted in (Interrupted.HOLE, Interrupted.NEW_EPOCH):
                 return assembler.stopped_by
             if self._writer.burdened:
                 await self._settle()
