@@ -71,7 +71,7 @@ def plan_poll(head: Head | None, state: LogState) -> Plan:  # noqa: PLR0911 -- a
         return NewEpoch(above=head.epoch, reason="the log is another one than the one that was followed")
     if head.change_id > state.high:
         return NewEpoch(above=head.epoch, reason="the log ends below what was already published")
-    if head.change_id < state.pruned_to:
+    if head.change_id <= state.pruned_to:
         # Tested before the nonce: the row is gone for a good reason, and nobody else is condemned for it.
         return Load("the log was pruned beyond what was published")
     if state.prev_nonce != head.nonce:
