@@ -172,12 +172,12 @@ class KafkaPublication:
             tables=tuple(tables.values()),
             database=Database(id=state.database_id, url=self._database_url),
         )
-        announcement_offset = self._sender.next_offset or 0
+        # The manifest comes first: then the snapshot is there with the one record that announces it. A manifest
+        # without its announcement (we die here, another poller's record lands at that offset) counts for nobody.
+        await chunks.write_manifest(self._sender.next_offset or 0)
         after = Raw(encode_announcement(announcement))
         await self._send_control(_Header(self.writer, chain, chain.change_id), Op.SNAPSHOT, after)
         await self._sender.flush()
-        # Only now that the announcement counts may anything point at it.
-        await chunks.write_manifest(announcement_offset)
         self._head = chain
         self._database = announcement.database
         self.needs_snapshot = False

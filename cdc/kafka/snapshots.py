@@ -80,7 +80,7 @@ class SnapshotWriter:
         return self._written
 
     async def write_manifest(self, announcement_offset: int) -> None:
-        """Points at the announcement, which must count by now."""
+        """Points at the offset where the announcement is expected to land; it counts only if it does."""
         if self._written is None:
             raise RuntimeError("the snapshot is not finished")
         manifest = Manifest(
