@@ -63,6 +63,7 @@ class KafkaNode:
         self._rebuild = rebuild
         self._committing: asyncio.Task[None] | None = None
         self.consumed = Consumed()
+        self._streamed_rows = 0
 
     async def follow(self, *, once: bool) -> None:
         """Applies the topic: for ever, or with ``once`` until what it held at the start is durable.
@@ -142,13 +143,14 @@ class KafkaNode:
             if interrupted is Interrupted.TAKE_BACK:
                 await self._settle()
                 await self._writer.applier.take_back()
+                self._streamed_rows = 0
             elif interrupted in (Interrupted.HOLE, Interrupted.NEW_EPOCH):
                 return assembler.stopped_by
             if self._writer.burdened:
                 await self._settle()
                 await self._commit_ready(assembler, even_idle=False)
                 await self._settle()
-                await self._writer.relieve()
+                self._streamed_rows += await self._writer.relieve()
             if interrupted is None:
                 return None
 
@@ -172,7 +174,8 @@ class KafkaNode:
             await self._settle()
         await self._settle()
         batch = groups.take_ready()
-        self.consumed.events += batch.rows
+        self.consumed.events += batch.rows + self._streamed_rows
+        self._streamed_rows = 0
         self._committing = asyncio.create_task(self._writer.commit(batch, head, assembler.offset))
 
     async def _settle(self) -> None:
@@ -186,6 +189,7 @@ class KafkaNode:
         if self._committing is not None:
             await asyncio.wait([self._committing])
         self._committing = None
+        self._streamed_rows = 0
         await self._writer.reset()
 
     async def _way_across(self, event: ChangeEvent, *, once: bool) -> FoundSnapshot | None:

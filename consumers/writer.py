@@ -90,14 +90,16 @@ class CacheWriter:
             batch.rows >= limits.STREAM_ROWS_MAX or batch.size_bytes >= limits.STREAM_BYTES_MAX
         )
 
-    async def relieve(self) -> None:
-        """Streams what there is of the group under way into the open transaction.
+    async def relieve(self) -> int:
+        """Streams what there is of the group under way into the open transaction; returns its rows.
 
         Whole groups before it must have been committed.
         """
         if self.groups.ready:
             raise RuntimeError("whole groups are committed before a part of the next one is streamed")
-        await self.applier.stream(self.groups.take_open())
+        batch = self.groups.take_open()
+        await self.applier.stream(batch)
+        return batch.rows
 
     async def commit(self, batch: Batch, head: Head, offset: int | None) -> None:
         """Makes a batch of whole groups durable, with the checkpoint at ``head`` that they lead to."""
