@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from consumers import limits
+from schemas.errors import KafkaUnavailableError
 from schemas.topics import PARTITION, TopicGoneError, kafka_errors, stop_client
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Subscription:
             async with kafka_errors("connecting to Kafka"):
                 await self._consumer.start()
         except BaseException:
-            await stop_client(self._consumer.stop())
+            await stop_client(self._consumer)
             raise
         self._consumer.assign([self._partition])
         self._consumer.seek(self._partition, self._start)
@@ -66,7 +66,7 @@ class Subscription:
         if self._committing is not None:
             self._committing.cancel()
             await asyncio.wait([self._committing])
-        await stop_client(self._consumer.stop())
+        await stop_client(self._consumer)
 
     async def fetch(self) -> list[ConsumerRecord]:
         """The next records, in order; none when there was nothing new for a moment.
@@ -113,14 +113,10 @@ class Subscription:
 
     async def _commit(self, offset: int) -> None:
         try:
-            async with asyncio.timeout(limits.KAFKA_REQUEST_SECONDS):
+            async with kafka_errors("committing an offset", limits.KAFKA_REQUEST_SECONDS):
                 await self._consumer.commit({self._partition: offset})
-        except (TimeoutError, KafkaError, OSError) as error:
-            _log.warning(
-                "the Kafka group does not know our offset",
-                reason=str(error) or type(error).__name__,
-                offset=offset,
-            )
+        except KafkaUnavailableError as error:
+            _log.warning("the Kafka group does not know our offset", reason=error.message, offset=offset)
         else:
             self._committed = offset
 

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
 from schemas.errors import KafkaUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Coroutine
 
     from aiokafka.structs import ConsumerRecord
 
@@ -29,6 +30,8 @@ STALL_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 3.0
 """The longest wait for a client to close: it may wait for a broker that is away."""
 
+_CLOSED_TRANSPORT = "the handler is closed"
+"""uvloop's RuntimeError for a write to a connection just lost, where aiokafka 0.14 expects an OSError."""
 
 FETCH_WAIT_MS = 20
 """How long the broker may hold a fetch at a topic's end: the next range cannot be asked for before."""
@@ -70,18 +73,42 @@ async def kafka_errors(doing: str, seconds: float = REQUEST_SECONDS_MAX) -> Asyn
         raise KafkaUnavailableError(
             f"{doing}: no answer from Kafka within {seconds:g} s", "check that the broker runs"
         ) from error
-    except (KafkaError, OSError) as error:
+    except (KafkaError, OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and _CLOSED_TRANSPORT not in str(error):
+            raise
         reason = str(error) or type(error).__name__
         raise KafkaUnavailableError(f"{doing}: {reason}", "check bootstrap_servers and the broker") from error
 
 
-async def stop_client(stopping: Awaitable[None]) -> None:
-    """Waits for an aiokafka client's ``stop()``, but not for a broker that is away."""
+async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
+    """Closes an aiokafka client, but does not wait for a broker that is away.
+
+    While one is away, ``stop`` of aiokafka 0.14 may let out the CancelledError of a task of its own, which
+    would end ours; and where one of its steps fails it leaves the connections, and their task, behind.
+    """
+    if isinstance(client, AIOKafkaAdminClient):
+        stopping, connections = client.close(), client._client  # noqa: SLF001 -- nothing else closes them
+    elif isinstance(client, AIOKafkaProducer):
+        stopping, connections = client.stop(), client.client
+    else:
+        stopping, connections = client.stop(), client._client  # noqa: SLF001 -- nothing else closes them
+    if not await _ends_well(stopping):
+        await _ends_well(connections.close())
+
+
+async def _ends_well(closing: Coroutine[Any, Any, None]) -> bool:
+    """Runs one step of a close for a limited time, apart from our own task; what it raises is no news."""
+    task = asyncio.ensure_future(closing)
     try:
-        async with asyncio.timeout(STOP_SECONDS_MAX):
-            await stopping
-    except (TimeoutError, KafkaError, OSError):
-        return  # nothing of ours is lost: positions live in the topic and in redb
+        await asyncio.wait([task], timeout=STOP_SECONDS_MAX)
+    finally:
+        task.cancel()
+    if not task.done() or task.cancelled():
+        return False
+    error = task.exception()
+    if error is not None and not isinstance(error, (KafkaError, OSError, RuntimeError)):
+        raise error
+    return error is None  # nothing of ours is lost: positions live in the topic and in redb
 
 
 class TopicReader:
@@ -105,12 +132,12 @@ class TopicReader:
             async with kafka_errors("connecting to Kafka"):
                 await self._consumer.start()
         except BaseException:
-            await stop_client(self._consumer.stop())
+            await stop_client(self._consumer)
             raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await stop_client(self._consumer.stop())
+        await stop_client(self._consumer)
 
     async def bounds(self, topic: str) -> tuple[int, int]:
         """The first offset that exists, and the one that the next record will get.

@@ -92,7 +92,7 @@ class Broker:
             await asyncio.gather(*sent)
             return time.perf_counter() - began
         finally:
-            await stop_client(producer.stop())
+            await stop_client(producer)
 
     async def _fetch(self, topic: str, records: int) -> float:
         began = time.perf_counter()
@@ -130,7 +130,7 @@ class Broker:
                 records -= len(page)
                 yield page
         finally:
-            await stop_client(consumer.stop())
+            await stop_client(consumer)
 
     async def _delete(self, names: list[str]) -> None:
         admin = AIOKafkaAdminClient(**self._clients.admin())
@@ -139,7 +139,7 @@ class Broker:
                 await admin.start()
                 await admin.delete_topics(names)
         finally:
-            await stop_client(admin.close())
+            await stop_client(admin)
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:

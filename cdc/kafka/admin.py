@@ -62,7 +62,7 @@ async def ensure_topics(client_options: dict[str, Any], topics: Topics) -> None:
         if missing:
             await _create(admin, missing)
     finally:
-        await stop_client(admin.close())
+        await stop_client(admin)
 
 
 async def _create(admin: AIOKafkaAdminClient, missing: Iterable[NewTopic]) -> None:

@@ -72,13 +72,13 @@ class KafkaPublication:
                 await self._producer.start()
             await self._recover()
         except BaseException:
-            await stop_client(self._producer.stop())
+            await stop_client(self._producer)
             raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._sender.abandon()
-        await stop_client(self._producer.stop())
+        await stop_client(self._producer)
 
     def head(self) -> Head | None:
         """Where the next group must chain."""
