@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ from schemas.errors import CacheBusyError, CacheError, GaveUpError, KafkaUnavail
 from schemas.retrying import Backoff, pause
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from consumers.meta import Checkpoint
@@ -44,6 +44,7 @@ async def follow_once(
     Raises:
         GaveUpError: Kafka was not reached within the timeout.
         OperatorError: there is a hole, or no cache yet, and no snapshot to start from.
+        CancelledError: told to stop before that.
     """
     backoff = Backoff()
     deadline = time.monotonic() + timeout_seconds
@@ -53,7 +54,9 @@ async def follow_once(
             try:
                 await node.follow(once=True)
             except KafkaUnavailableError as error:
-                if time.monotonic() > deadline or stop.is_set():
+                if stop.is_set():
+                    raise asyncio.CancelledError from error
+                if time.monotonic() > deadline:
                     raise GaveUpError(error.message, error.remedy) from error
                 _log.warning("trying again", reason=error.message)
                 await pause(stop, backoff.next())

@@ -46,6 +46,7 @@ COMMANDS = {
     "run": "Keep the cache equal to the source, poller and applier in one process.",
     "poll": "Publish the source's changes to Kafka.",
     "consume": "Keep the cache equal to what the poller publishes.",
+    "snapshot": "Publish one snapshot of the source to Kafka, from which new nodes start.",
     "status": "Show positions, lag, rows per table and the health of each part.",
     "verify": "Compare the cache with the source while both are live; exit 3 where they differ.",
     "rebuild": "Build a new cache file beside the old one and swap it in.",

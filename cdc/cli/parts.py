@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cdc.capture import Capture
+from cdc.kafka.polling import Pipeline
 from consumers.writer import CacheWriter
 from schemas.kafka_properties import KafkaClients, kafka_clients
 from schemas.topics import Topics
@@ -45,6 +47,16 @@ def kafka_parts(config: Config) -> tuple[KafkaClients, Topics]:
     """
     kafka = config.need_kafka()
     return kafka_clients(kafka.bootstrap_servers, kafka.reveal_properties()), Topics(kafka.topic)
+
+
+def pipeline(config: Config) -> Pipeline:
+    """What a poller needs.
+
+    Raises:
+        UsageError: no source or no Kafka is configured.
+    """
+    clients, topics = kafka_parts(config)
+    return Pipeline(partial(open_capture, config), clients, topics, config.need_source().poll_interval_s)
 
 
 def position_document(position: Position) -> dict[str, int]:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.parts import kafka_parts, open_capture
+from cdc.cli.parts import pipeline
 from cdc.cli.results import print_progress
 from cdc.cli.running import run_async
-from cdc.kafka.polling import Pipeline, poll_forever, poll_once
-
-if TYPE_CHECKING:
-    from cdc.config import Config
+from cdc.kafka.polling import poll_forever, poll_once
 
 
 def poll(
@@ -32,13 +28,13 @@ def poll(
     common: Common = DEFAULTS,
 ) -> None:
     """Publish the source's changes to Kafka; makes the topics and the first snapshot by itself."""
-    pipeline = _pipeline(common.load())
+    work = pipeline(common.load())
     stop = asyncio.Event()
     if not once:
-        run_async(poll_forever(pipeline, stop), stop=stop)
+        run_async(poll_forever(work, stop), stop=stop)
         return
     began = time.monotonic()
-    polled = run_async(poll_once(pipeline, stop, common.timeout_s), stop=stop)
+    polled = run_async(poll_once(work, stop, common.timeout_s), stop=stop)
     print_progress(
         common,
         "the topic stands",
@@ -47,8 +43,3 @@ def poll(
         events=polled.events,
         seconds=time.monotonic() - began,
     )
-
-
-def _pipeline(config: Config) -> Pipeline:
-    clients, topics = kafka_parts(config)
-    return Pipeline(partial(open_capture, config), clients, topics, config.need_source().poll_interval_s)

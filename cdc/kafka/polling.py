@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -19,15 +20,17 @@ from schemas.retrying import BACKOFF_SECONDS_MAX, Backoff, IdlePace, pause
 from schemas.topics import TopicReader
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from cdc.capture import Capture
+    from cdc.kafka.snapshots import Written
     from schemas.event import Head
     from schemas.kafka_properties import KafkaClients
     from schemas.topics import Topics
 
 _log = structlog.get_logger("cdc.poller")
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -51,22 +54,57 @@ async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: fl
 
     Raises:
         GaveUpError: the source or Kafka was not reached within the timeout.
+        CancelledError: told to stop before that.
     """
+    tried: Head | None = None
+
+    async def work(capture: Capture, publication: KafkaPublication) -> Polled:
+        nonlocal tried
+        if tried is not None and publication.covers(tried):
+            return Polled(head=tried)
+        try:
+            polled = await _poll(capture, publication)
+        finally:
+            tried = publication.tried
+        if not polled.idle:
+            await _leave(publication)
+        return polled
+
+    return await _try_until_done(pipeline, stop, timeout_seconds, work)
+
+
+async def snapshot_once(
+    pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: float
+) -> tuple[Polled, Written]:
+    """Publishes everything committed now, and a snapshot of it; beside a running poller or alone.
+
+    Raises:
+        GaveUpError: the source or Kafka was not reached within the timeout.
+        CancelledError: told to stop before that.
+    """
+
+    async def work(capture: Capture, publication: KafkaPublication) -> tuple[Polled, Written]:
+        polled = await _poll(capture, publication, snapshot=True)
+        await _leave(publication)
+        if publication.written is None:
+            raise RuntimeError("the poll was to publish a snapshot")
+        return polled, publication.written
+
+    return await _try_until_done(pipeline, stop, timeout_seconds, work)
+
+
+async def _try_until_done(
+    pipeline: Pipeline,
+    stop: asyncio.Event,
+    timeout_seconds: float,
+    work: Callable[[Capture, KafkaPublication], Awaitable[_Result]],
+) -> _Result:
     backoff = Backoff()
     deadline = time.monotonic() + timeout_seconds
-    tried: Head | None = None
     while True:
         try:
             async with pipeline.open_capture() as capture, pipeline.publication(capture) as publication:
-                if tried is not None and publication.covers(tried):
-                    return Polled(head=tried)
-                try:
-                    polled = await _poll(capture, publication)
-                finally:
-                    tried = publication.tried
-                if not polled.idle:
-                    await _leave(publication)
-                return polled
+                return await work(capture, publication)
         except DisplacedError:
             _log.info("another poller writes to this topic: looking again", topic=pipeline.topics.events)
         except (KafkaUnavailableError, SourceUnavailableError) as error:
@@ -74,7 +112,7 @@ async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: fl
                 raise GaveUpError(error.message, error.remedy) from error
             _log.warning("trying again", reason=error.message)
         if stop.is_set():
-            raise GaveUpError("told to stop before everything was published", "run: cdc poll --once")
+            raise asyncio.CancelledError
         await pause(stop, backoff.next())
 
 
@@ -127,12 +165,13 @@ async def _follow(
     await publication.say_goodbye()
 
 
-async def _poll(capture: Capture, publication: KafkaPublication) -> Polled:
+async def _poll(capture: Capture, publication: KafkaPublication, *, snapshot: bool = False) -> Polled:
     if not await capture.installed():
         await capture.install()
     # A change between the poll and the first look at the data version must not be missed: look first.
     await capture.data_changed()
-    return await Poller(capture, publication).poll(publication if publication.needs_snapshot else None)
+    wanted = snapshot or publication.needs_snapshot
+    return await Poller(capture, publication).poll(publication if wanted else None)
 
 
 async def _stand_by(pipeline: Pipeline, stop: asyncio.Event, writer: int, reason: str) -> None:

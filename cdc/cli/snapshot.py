@@ -1,0 +1,32 @@
+"""``cdc snapshot``: one snapshot of the source in Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from cdc.cli.common import DEFAULTS, Common
+from cdc.cli.output import print_result
+from cdc.cli.parts import pipeline, position_document
+from cdc.cli.running import run_async
+from cdc.kafka.polling import snapshot_once
+
+
+def snapshot(*, common: Common = DEFAULTS) -> None:
+    """Publish one snapshot of the source to Kafka, from which new nodes start."""
+    stop = asyncio.Event()
+    began = time.monotonic()
+    work = snapshot_once(pipeline(common.load()), stop, common.timeout_s)
+    polled, written = run_async(work, stop=stop)
+    seconds = time.monotonic() - began
+    document = {
+        "position": position_document(polled.head.position),
+        "rows": written.rows,
+        "chunks": written.chunks,
+        "seconds": round(seconds, 3),
+    }
+    text = (
+        f"a snapshot at {polled.head.position}: {written.rows:,} rows in {written.chunks:,} chunks, "
+        f"in {seconds:.2f} s"
+    )
+    print_result(common, document, text)
