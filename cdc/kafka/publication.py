@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cdc.capture import CaptureReader, Change, LogState
+    from cdc.kafka.snapshots import Written
     from schemas.kafka_properties import KafkaClients
     from schemas.topics import Topics
 
@@ -53,6 +54,8 @@ class KafkaPublication:
         self._database_url = database_url
         self.writer = secrets.randbits(63)
         """This life's name in its records."""
+        self.written: Written | None = None
+        """The last snapshot of this life that counts."""
         self.tried: Head | None = None
         """Where the last group or snapshot leads to, whether or not it was acknowledged."""
         self._head: Head | None = None
@@ -181,6 +184,7 @@ class KafkaPublication:
         self._head = chain
         self._database = announcement.database
         self.needs_snapshot = False
+        self.written = written
         _log.info("published a snapshot", rows=written.rows, chunks=written.chunks, position=state.high)
         return written.rows
 
