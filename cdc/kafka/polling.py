@@ -17,7 +17,7 @@ from cdc.kafka.sender import DisplacedError
 from cdc.poller import Polled, Poller
 from schemas.errors import GaveUpError, KafkaUnavailableError, SourceUnavailableError
 from schemas.retrying import BACKOFF_SECONDS_MAX, Backoff, IdlePace, pause
-from schemas.topics import TopicReader
+from schemas.topics import TopicGoneError, TopicReader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -202,6 +202,9 @@ async def _stand_by(pipeline: Pipeline, stop: asyncio.Event, writer: int, reason
                         _log.warning("taking over", silent_seconds=round(now - quiet_since, 1))
                         return
                     await pause(stop, limits.STANDBY_LOOK_SECONDS)
+        except TopicGoneError as error:
+            _log.warning("taking over", reason=error.message)
+            return
         except KafkaUnavailableError as error:
             _log.warning("trying again", reason=error.message)
             quiet_since = time.monotonic()
