@@ -148,10 +148,13 @@ async def _follow(
     await _poll(capture, publication)
     poller = Poller(capture, publication)
     pace = IdlePace(pipeline.pause_seconds)
-    heard = time.monotonic()
+    heard = looked = time.monotonic()
     while not stop.is_set():
         polled = None
-        if await capture.data_changed():
+        if time.monotonic() - looked > limits.SNAPSHOT_LOOK_SECONDS:
+            await publication.look_for_snapshot()
+            looked = time.monotonic()
+        if await capture.data_changed() or publication.needs_snapshot:
             polled = await poller.poll(publication if publication.needs_snapshot else None)
         now = time.monotonic()
         if polled is not None and not polled.idle:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cdc.capture import CaptureReader, Change, LogState
     from cdc.kafka.snapshots import Written
     from schemas.kafka_properties import KafkaClients
+    from schemas.manifests import FoundSnapshot
     from schemas.topics import Topics
 
 _log = structlog.get_logger("cdc.kafka")
@@ -142,6 +143,11 @@ class KafkaPublication:
             await self._send_control(_Header(self.writer, self._head, self._head.change_id), Op.END)
             await self._sender.flush()
 
+    async def look_for_snapshot(self) -> None:
+        """Looks whether readers still have a snapshot to start from."""
+        async with TopicReader(self._clients.consumer()) as reader:
+            self._take_note(await newest_snapshot(reader, self._topics))
+
     async def load(self, reader: CaptureReader, state: LogState, reason: str) -> int:
         """Begins a chain at ``state.high`` with a snapshot and its announcement."""
         _log.info("publishing a snapshot", reason=reason, epoch=state.epoch, change_id=state.high)
@@ -194,16 +200,19 @@ class KafkaPublication:
             found = await newest_snapshot(reader, self._topics)
         self._head = end.head
         self._sender = Sender(self._producer, self._topics.events, end.end_offset)
-        if found is not None:
-            self._database = found.announcement.database
-        epoch = None if found is None else found.announcement.position.epoch
-        self.needs_snapshot = end.head is not None and epoch != end.head.epoch
+        self._take_note(found)
         _log.info(
             "took up the chain",
             topic=self._topics.events,
             offset=end.end_offset,
             position=None if end.head is None else str(end.head.position),
         )
+
+    def _take_note(self, found: FoundSnapshot | None) -> None:
+        if found is not None:
+            self._database = found.announcement.database
+        epoch = None if found is None else found.announcement.position.epoch
+        self.needs_snapshot = self._head is not None and epoch != self._head.epoch
 
     async def _send_page(self, group: _Header, index: int, page: list[Change], *, last: bool) -> int:
         sender = self._sender
