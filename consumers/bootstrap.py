@@ -40,11 +40,18 @@ async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpo
     found = await newest_snapshot(reader, topics)
     if found is not None and found.announcement.database.id != checkpoint.database_id:
         return found
-    resumed = start if found is None else found.announcement.from_offset
+    # Behind a snapshot that is ahead of this cache it would only find a hole.
+    resumed = start if found is None or _is_ahead(found, checkpoint) else found.announcement.from_offset
     _log.warning(
         "the stored offset is not in the topic: reading from further back", stored=offset, offset=resumed
     )
     return resumed
+
+
+def _is_ahead(found: FoundSnapshot, checkpoint: Checkpoint) -> bool:
+    position = found.announcement.position
+    same_life = (position.epoch, position.epoch_nonce) == (checkpoint.epoch, checkpoint.epoch_nonce)
+    return same_life and position.change_id > checkpoint.change_id
 
 
 async def _proves(reader: TopicReader, topics: Topics, offset: int, checkpoint: Checkpoint) -> bool:
