@@ -81,6 +81,8 @@ class Assembler:
         """Everything below it is dealt with: applied in ``groups`` or of no concern. Never inside a group."""
         self.stopped_by: ChangeEvent | None = None
         """The event behind the last HOLE or NEW_EPOCH."""
+        self.outdated: ChangeEvent | None = None
+        """An event of the last group, where that is of a life of the log before the reader's."""
         self._stopping: Interrupted | None = None
         """Why to stop as soon as what died was taken back."""
         self._key_starts: dict[str, int] = {}
@@ -145,6 +147,7 @@ class Assembler:
             exact_at=event.exact_at,
         )
         verdict = self.groups.begin(group)
+        self.outdated = event if verdict is Verdict.OLD_EPOCH else None
         if verdict in (Verdict.HOLE, Verdict.NEW_EPOCH):
             self._forget_run()
             self.stopped_by = event

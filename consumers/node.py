@@ -117,7 +117,8 @@ class KafkaNode:
     async def _apply(
         self, subscription: Subscription, assembler: Assembler, offset: int, *, once: bool
     ) -> FoundSnapshot | None:
-        until = await subscription.end_offset() if once else None
+        end = await subscription.end_offset()
+        until = end if once else None
         loop = asyncio.get_running_loop()
         idle_since = loop.time()
         while not self._stop.is_set() and (until is None or offset < until):
@@ -125,6 +126,9 @@ class KafkaNode:
             if records:
                 offset = records[-1].offset + 1
                 stopped_by = await self._feed(assembler, records)
+                if stopped_by is None and offset >= end:
+                    # Nobody goes on in an old life behind groups of a newer one: the topic was begun anew.
+                    stopped_by = assembler.outdated
                 if stopped_by is not None:
                     return await self._way_across(stopped_by, once=once)
             ready = bool(self._writer.groups.ready)
