@@ -74,7 +74,8 @@ async def kafka_errors(doing: str, seconds: float = REQUEST_SECONDS_MAX) -> Asyn
             f"{doing}: no answer from Kafka within {seconds:g} s", "check that the broker runs"
         ) from error
     except (KafkaError, OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and _CLOSED_TRANSPORT not in str(error):
+        # A KafkaError is a RuntimeError, too.
+        if not isinstance(error, (KafkaError, OSError)) and _CLOSED_TRANSPORT not in str(error):
             raise
         reason = str(error) or type(error).__name__
         raise KafkaUnavailableError(f"{doing}: {reason}", "check bootstrap_servers and the broker") from error
@@ -106,7 +107,7 @@ async def _ends_well(closing: Coroutine[Any, Any, None]) -> bool:
     if not task.done() or task.cancelled():
         return False
     error = task.exception()
-    if error is not None and not isinstance(error, (KafkaError, OSError, RuntimeError)):
+    if error is not None and not isinstance(error, (OSError, RuntimeError)):
         raise error
     return error is None  # nothing of ours is lost: positions live in the topic and in redb
 
