@@ -9,7 +9,7 @@ HEARTBEAT_SECONDS = 2.0
 """How often an idle poller sends an empty group: nodes see their lag, other pollers that one works."""
 
 SNAPSHOT_LOOK_SECONDS = 60.0
-"""How often a poller looks whether readers still find a snapshot: retention may have taken its announcement."""
+"""How often a poller looks whether there is a snapshot to start from: retention takes announcements."""
 
 STANDBY_SILENCE_SECONDS = 6.0
 """Silence of the topic after which a poller that stands by takes over: three heartbeats."""

@@ -94,9 +94,10 @@ class Assembler:
         The iterator can be fed again to go on. Raises UnsupportedVersionError
         for events of a newer major version.
         """
-        if self._stopping is not None:
-            stopping, self._stopping = self._stopping, None
-            return stopping
+        stopping, self._stopping = self._stopping, None
+        return stopping or self._feed(records, limit)
+
+    def _feed(self, records: Iterator[Record], limit: int) -> Interrupted | None:
         added = 0
         groups, counters = self.groups, self.counters
         for record in records:

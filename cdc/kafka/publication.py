@@ -181,8 +181,8 @@ class KafkaPublication:
             tables=tuple(tables.values()),
             database=Database(id=state.database_id, url=self._database_url),
         )
-        # The manifest comes first: then the snapshot is there with the one record that announces it. A manifest
-        # without its announcement (we die here, another poller's record lands at that offset) counts for nobody.
+        # The manifest comes first: then the snapshot is there with the one record that announces it. Should
+        # another record land at that offset, or none because we die here, it points at nothing.
         await chunks.write_manifest(self._sender.next_offset or 0)
         after = Raw(encode_announcement(announcement))
         await self._send_control(_Header(self.writer, chain, chain.change_id), Op.SNAPSHOT, after)
