@@ -125,6 +125,17 @@ class _Sent:
         self.left = asyncio.get_running_loop().create_future()
 
 
+class Connections:
+    """As much of an AIOKafkaClient as is used."""
+
+    def __init__(self, on_close: Callable[[], None] = lambda: None) -> None:
+        self._on_close = on_close
+
+    async def close(self) -> None:
+        self._on_close()
+        await asyncio.sleep(0)
+
+
 class SimProducer:
     """As much of an AIOKafkaProducer as is used."""
 
@@ -134,17 +145,21 @@ class SimProducer:
         self.world: World = self.process.world  # type: ignore[attr-defined]
         self.broker = self.world.broker
         self.idempotent = enable_idempotence
+        self.client = Connections(self._hang_up)
         self._queues: dict[str, list[_Sent]] = {}
-        self._stopped = False
+        self._closed = False
 
     async def start(self) -> None:
         await self.broker.answer()
 
     async def stop(self) -> None:
-        """Waits for what is under way, as aiokafka does; whoever does not wait leaves it to the network."""
-        self._stopped = True
+        """Waits for what is under way, as aiokafka does."""
         while any(self._queues.values()):
             await asyncio.sleep(0.05)
+
+    def _hang_up(self) -> None:
+        """What is on the wire may land; what is not will not."""
+        self._closed = True
 
     def create_batch(self) -> SimBatch:
         return SimBatch(self.world.batch_records_max)
@@ -163,6 +178,8 @@ class SimProducer:
 
     def _schedule(self, topic: str) -> None:
         """Puts the queue's first batch on the wire: from here on it lands whatever becomes of the process."""
+        if self._closed:
+            return
         if not self.process.alive or self.process.paused:
             # A paused process puts nothing more on the wire until it wakes.
             if self.process.alive:
@@ -216,6 +233,7 @@ class SimConsumer:
         process: Process = PROCESS.get()
         self.world: World = process.world  # type: ignore[attr-defined]
         self.broker = self.world.broker
+        self._client = Connections()
         self._position = 0
         self._topic = ""
 
@@ -303,6 +321,7 @@ class SimAdmin:
         process: Process = PROCESS.get()
         self.world: World = process.world  # type: ignore[attr-defined]
         self.broker = self.world.broker
+        self._client = Connections()
 
     async def start(self) -> None:
         await self.broker.answer()

@@ -157,7 +157,8 @@ class Scenario:
         self.world.checks.incident()
 
     def break_log(self) -> None:
-        log = self.world.source.now.log
+        # Of the newest row nothing tells that it was there, until the next change.
+        log = self.world.source.now.log[:-1]
         if log:
             row = self.world.rng.choice(log[-6:])
             self.world.source.break_log(row.change_id)

@@ -98,6 +98,7 @@ _LIMITS: list[tuple[Any, dict[str, Any]]] = [
         cdc.limits,
         {
             "HEARTBEAT_SECONDS": 1.0,
+            "SNAPSHOT_LOOK_SECONDS": 5.0,
             "STANDBY_SILENCE_SECONDS": 3.0,
             "IN_FLIGHT_BATCHES_MAX": 3,
             "RECORD_BYTES_MAX": 400,
@@ -141,6 +142,8 @@ def simulated() -> Iterator[None]:
         put(cdc.capture.queries, select_all=_select_all, select_touched=_select_touched)
         put(cdc.capture.encode, RowEncoder=lambda columns: _encoder(tuple(columns)))
         put(schemas.topics, AIOKafkaConsumer=SimConsumer)
+        if hasattr(schemas.topics, "AIOKafkaProducer"):
+            put(schemas.topics, AIOKafkaProducer=SimProducer, AIOKafkaAdminClient=SimAdmin)
         put(schemas.retrying, random=_RANDOM, time=_TIME)
         put(consumers.subscription, AIOKafkaConsumer=SimConsumer)
         put(consumers.following, time=_TIME)
