@@ -91,6 +91,11 @@ class Sender:
                 f"records of topic {self._topic} landed at offset {landed.offset}, not at {base}",
                 "another poller writes to it: this one stands by",
             )
+        if self.last_offset is not None and landed.offset <= self.last_offset:
+            raise DisplacedError(
+                f"records of topic {self._topic} landed at offset {landed.offset}, behind {self.last_offset}",
+                "the topic was begun anew: so does this poller",
+            )
         self.last_offset = landed.offset + count - 1
 
     def abandon(self) -> None:
