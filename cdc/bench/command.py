@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,11 +19,11 @@ from schemas.errors import CdcError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 COMMAND_SECONDS_MAX = 600.0
 """How long one command may take: more means that something is wrong."""
 
+_CODE = str(Path(__file__).parents[2])
 _STOP_SECONDS_MAX = 10.0
 _LOOK_SECONDS = 0.01
 
@@ -65,19 +67,23 @@ class Commands:
         Raises:
             CdcError: it failed; the message holds its own.
         """
-        with self._log.open("a+b") as log:
-            arguments = self._arguments(*command, "--json")
+        with self._log.open("ab") as log, tempfile.TemporaryFile() as output:
             child = subprocess.Popen(  # noqa: S603 -- our own command
-                arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=_environment()
+                self._arguments(*command, "--json"),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=log,
+                env=_environment(),
             )
             try:
                 peak, cpu = _watch(child)
             finally:
                 _end(child)
-            output = child.stdout.read() if child.stdout is not None else b""
+            output.seek(0)
+            printed = output.read()
         if child.returncode:
             raise CdcError(f"cdc {command[0]} failed ({child.returncode}): {self._last_line()}")
-        return Outcome(json.loads(output), cpu, peak)
+        return Outcome(json.loads(printed), cpu, peak)
 
     @contextmanager
     def running(self, *command: str) -> Iterator[int]:
@@ -110,8 +116,10 @@ class Commands:
 
 
 def _environment() -> dict[str, str]:
-    """The environment without the variables that stand for flags."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("CDC_")}
+    """The environment without the variables that stand for flags, and with the code that runs here."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CDC_")}
+    paths = [_CODE, *filter(None, [kept.get("PYTHONPATH")])]
+    return kept | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _watch(child: subprocess.Popen[bytes]) -> tuple[int, float]:

@@ -51,7 +51,7 @@ def _at_rest(bench: Bench, names: tuple[str, ...], topic: str | None) -> Iterato
         with closing(workload.connect(database)) as connection:
             connection.execute(workload.UPDATE, workload.Rows().update(1))
             cache.wait_for(cdc.position(connection), timeout=_START_SECONDS_MAX)
-        time.sleep(_SETTLE_SECONDS)
+        time.sleep(min(_SETTLE_SECONDS, seconds))
         for _ in range(bench.scale.repeat):
             before = {name: cpu_seconds(pid) for name, pid in pids.items()}
             began = time.monotonic()
