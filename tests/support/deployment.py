@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.support import bank
-from tests.support.commands import DONE, USAGE, Finished, Running, cdc
+from tests.support.commands import DONE, USAGE, Running, cdc
 from tests.support.conditions import wait_until
-from tests.support.rows import assert_same_rows, dumped_rows, source_rows
+from tests.support.rows import Tables, assert_same_rows, dumped_rows, source_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ class Deployment:
         bootstrap: of the broker.
         topic: of this database.
         keys: the database's tables, and the columns of each one's key.
+        config: what verify needs to know beyond these.
     """
 
     def __init__(
@@ -39,10 +40,12 @@ class Deployment:
         topic: str,
         *,
         keys: Mapping[str, Sequence[str]] = bank.KEYS,
+        config: Path | None = None,
     ) -> None:
         self.folder = folder
         self.source = source
         self._keys = keys
+        self._config: tuple[str | Path, ...] = () if config is None else ("--config", config)
         self._kafka = ("--bootstrap-servers", bootstrap, "--topic", topic)
         self.topic = topic
         self.parts: dict[str, Running] = {}
@@ -115,15 +118,16 @@ class Deployment:
         """Where the source's log ends."""
         return self.status("node-a")["source"]["position"]
 
-    def verify(self, node: str) -> Finished:
-        """Compare a node with the source by `cdc verify`."""
-        return cdc("verify", "--json", "--source", self.source, "--cache", self.cache(node))
+    def source_rows(self) -> Tables:
+        """Every row of the database."""
+        return source_rows(self.source, self._keys)
 
     def assert_equal(self, nodes: Sequence[str] = NODES) -> None:
         """Every node is equal to the database: by `cdc verify`, and by an own comparison of every value."""
-        expected = source_rows(self.source, self._keys)
+        expected = self.source_rows()
         for node in nodes:
-            report = self.verify(node).json
+            where = (*self._config, "--source", self.source, "--cache", self.cache(node))
+            report = cdc("verify", "--json", *where).json
             assert report["equal"], report
             assert all(table["pending"] == 0 for table in report["tables"].values()), report
             lines = cdc("dump", "--cache", self.cache(node)).json_lines

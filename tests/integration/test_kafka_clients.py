@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from schemas.errors import KafkaUnavailableError
+from schemas.topics import kafka_errors, stop_client
+
+if TYPE_CHECKING:
+    from tests.support.kafka import KafkaBroker
+
+LIMIT_S = 30.0
+
+
+async def fetching_consumer(kafka: KafkaBroker, topic: str) -> AIOKafkaConsumer:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
+    await stop_client(admin)
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=topic, enable_auto_commit=False)
+    await consumer.start()
+    partition = TopicPartition(topic, 0)
+    consumer.assign([partition])
+    await consumer.getmany(partition, timeout_ms=100)
+    return consumer
+
+
+async def test_a_client_is_stopped_while_its_broker_is_away_and_leaves_nothing_behind(
+    kafka: KafkaBroker, topic: str, caplog: pytest.LogCaptureFixture
+):
+    consumer = await asyncio.wait_for(fetching_consumer(kafka, topic), LIMIT_S)
+    kafka.kill()
+    async with asyncio.timeout(LIMIT_S):
+        # From now on its fetch task pauses between tries: aiokafka's own stop() raises CancelledError then.
+        while "Failed fetch" not in caplog.text:
+            await consumer.getmany(timeout_ms=50)
+    await asyncio.wait_for(stop_client(consumer), LIMIT_S)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        await asyncio.wait(left, timeout=1.0)
+    assert not [task for task in left if not task.done()]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed"), OSError("reset")],
+)
+async def test_a_connection_that_is_lost_is_a_failure_of_kafka(error: Exception):
+    with pytest.raises(KafkaUnavailableError):
+        async with kafka_errors("asking"):
+            raise error
+
+
+async def test_another_runtime_error_is_a_bug_and_passes():
+    with pytest.raises(RuntimeError, match="a bug"):
+        async with kafka_errors("asking"):
+            raise RuntimeError("a bug")
