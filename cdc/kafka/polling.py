@@ -185,7 +185,8 @@ async def _stand_by(pipeline: Pipeline, stop: asyncio.Event, writer: int, reason
     """
     last_end, quiet_since = -1, time.monotonic()
     # Two that stand by must not take over, and displace each other, again and again at the same moment.
-    silence_seconds = limits.STANDBY_SILENCE_SECONDS * random.uniform(1.0, 1.5)  # noqa: S311 -- jitter, not a secret
+    after_silence = limits.STANDBY_SILENCE_SECONDS * random.uniform(1.0, 1.5)  # noqa: S311 -- jitter, not a secret
+    after_goodbye = limits.STANDBY_LOOK_SECONDS * random.uniform(0.1, 1.0)  # noqa: S311 -- jitter, not a secret
     warned = False
     while not stop.is_set():
         try:
@@ -201,10 +202,11 @@ async def _stand_by(pipeline: Pipeline, stop: asyncio.Event, writer: int, reason
                     now = time.monotonic()
                     if end.end_offset != last_end:
                         last_end, quiet_since = end.end_offset, now
-                    if end.said_goodbye or now - quiet_since > silence_seconds:
+                    patience = after_goodbye if end.said_goodbye else after_silence
+                    if now - quiet_since > patience:
                         _log.warning("taking over", silent_seconds=round(now - quiet_since, 1))
                         return
-                    await pause(stop, limits.STANDBY_LOOK_SECONDS)
+                    await pause(stop, min(patience, limits.STANDBY_LOOK_SECONDS))
         except TopicGoneError as error:
             _log.warning("taking over", reason=error.message)
             return
