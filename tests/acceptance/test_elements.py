@@ -29,7 +29,7 @@ DELETE FROM isotopedecaymodes WHERE isotope_id % 7 = 0;
 DELETE FROM scattering_factors WHERE atomic_number = 92;
 UPDATE ionicradii SET id = id + 10000 WHERE charge = 2;
 REPLACE INTO groups VALUES (18, 'VIIIA', 'Noble gases again'), (19, NULL, 'none');
-REPLACE INTO isotopes (id, atomic_number, mass, parity) SELECT id, atomic_number, 1e300, 0 FROM isotopes LIMIT 50;
+REPLACE INTO isotopes (id, atomic_number, mass, parity) SELECT id, 1, 1e300, 0 FROM isotopes LIMIT 50;
 INSERT INTO phasetransitions (atomic_number, boiling_point, allotrope) VALUES (6, 9e999, 'graphene');
 UPDATE alembic_version SET version_num = 'changed';
 """

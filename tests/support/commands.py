@@ -152,6 +152,10 @@ class Running:
     def says(self, event: str) -> bool:
         """Whether it has logged an event that begins so; fails when it has ended by itself meanwhile."""
         self.check_alive()
+        return self.said(event)
+
+    def said(self, event: str) -> bool:
+        """Whether it has logged an event that begins so, before it ended."""
         return any(record["event"].startswith(event) for record in self.records)
 
     def wait_for(self, event: str, limit_s: float = 30.0) -> None:
