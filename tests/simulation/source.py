@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -65,6 +66,12 @@ class Contents(msgspec.Struct):
         return msgspec.structs.replace(self)
 
 
+_TABLE_EXTRAS: dict[str, Any] = {"index": None} if "index" in Table.__struct_fields__ else {}
+_READER_EXTRAS: dict[str, Any] = (
+    {"ranged": frozenset()} if "ranged" in inspect.signature(reader.CaptureReader).parameters else {}
+)
+
+
 def make_table(name: str, columns: int) -> Table:
     """A table with an INTEGER PRIMARY KEY and that many columns."""
     names = ("id", *(f"c{i}" for i in range(1, columns)))
@@ -75,6 +82,7 @@ def make_table(name: str, columns: int) -> Table:
         unique=True,
         rowid_alias=True,
         fingerprint=f"{name}/{columns}",
+        **_TABLE_EXTRAS,
     )
 
 
@@ -364,7 +372,9 @@ class SimCapture:
             raise CaptureStaleError("the schema has changed under capture")
         transaction = self.source.world.read_transaction(self.source, contents)
         selected = Selected(dict(sorted(contents.schema.items())), ())
-        yield reader.CaptureReader(transaction, contents.schema_version, selected, contents.registered)
+        yield reader.CaptureReader(
+            transaction, contents.schema_version, selected, contents.registered, **_READER_EXTRAS
+        )
 
     async def mint_epoch(self, above: int, seen: Head | None) -> bool:
         async with self._writing() as transaction:

@@ -1,0 +1,45 @@
+"""Hunts every mutant: ``python -m tests.simulation.hunt``; prints the table with the seeds that each needed."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from tests.simulation.checks import ViolationError
+from tests.simulation.mutants import MUTANTS, mutated
+from tests.simulation.scenario import run_seed
+from tests.simulation.seams import simulated
+
+SEEDS_MAX = 2000
+
+
+def hunt(name: str, seeds_max: int = SEEDS_MAX) -> tuple[int, str] | None:
+    """The first seed that finds the mutant, and how it shows; None where none of them does."""
+    with mutated(name):
+        for seed in range(seeds_max):
+            try:
+                run_seed(seed)
+            except ViolationError as error:
+                return seed, str(error)
+    return None
+
+
+def main() -> int:
+    names = [one for one in sys.argv[1:] if not one.isdigit()] or list(MUTANTS)
+    seeds_max = next((int(one) for one in sys.argv[1:] if one.isdigit()), SEEDS_MAX)
+    missed = 0
+    with simulated():
+        for name in names:
+            began = time.process_time()
+            found = hunt(name, seeds_max)
+            seconds = time.process_time() - began
+            if found is None:
+                missed += 1
+                print(f"| {name} | NOT FOUND in {seeds_max} | {seconds:.0f} s |", flush=True)
+            else:
+                print(f"| {name} | {found[0] + 1} | {found[1][:140]} |", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,655 @@
+"""Wrong versions of the shipped logic, each of which the simulation must find.
+
+A mutant is a function that puts its mistake in place by name; what it breaks is its docstring.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import msgspec
+
+import cdc.kafka.chain
+import cdc.kafka.polling
+import cdc.kafka.publication
+import cdc.plan
+import cdc.poller
+import consumers.assembler
+import consumers.bootstrap
+import consumers.groups
+import consumers.node
+import consumers.writer
+import schemas.manifests
+from cdc import limits
+from cdc.capture import log as capture_log
+from cdc.capture import reader as capture_reader
+from cdc.kafka.chain import ChainEnd
+from cdc.kafka.publication import KafkaPublication
+from cdc.kafka.sender import Sender
+from cdc.plan import Changes, Load
+from consumers.applier import Applier
+from consumers.assembler import Assembler
+from consumers.batch import Batch
+from consumers.groups import Groups, Verdict
+from consumers.meta import checkpoint_meta
+from consumers.node import KafkaNode
+from consumers.rebuild import Loading
+from consumers.store import Store
+from consumers.writer import CacheWriter
+from schemas.codec import decode_event, encode_event
+from schemas.event import Op
+from schemas.snapshot import Announcement, decode_announcement
+from tests.simulation import source
+from tests.simulation.kafka import Record, SimProducer
+from tests.simulation.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Put = Any
+MUTANTS: dict[str, Callable[[Put], None]] = {}
+
+
+def mutant(make: Callable[[Put], None]) -> Callable[[Put], None]:
+    MUTANTS[make.__name__] = make
+    return make
+
+
+@contextlib.contextmanager
+def mutated(name: str) -> Iterator[None]:
+    """Puts a mutant in place; inside `seams.simulated`."""
+    with contextlib.ExitStack() as stack:
+        MUTANTS[name](lambda where, what, value: stack.enter_context(mock.patch.object(where, what, value)))
+        yield
+
+
+def _replace(struct: Any, **changes: Any) -> Any:
+    return msgspec.structs.replace(struct, **changes)
+
+
+# What a reader does with a group.
+
+
+@mutant
+def groups_without_a_look_at_prev(put: Put) -> None:
+    """A group is applied across a hole."""
+    judge = consumers.groups.judge
+    put(consumers.groups, "judge", lambda head, group: _unless(judge(head, group), Verdict.HOLE))
+
+
+@mutant
+def groups_applied_again(put: Put) -> None:
+    """What the cache is past already is applied once more."""
+    judge = consumers.groups.judge
+    put(consumers.groups, "judge", lambda head, group: _unless(judge(head, group), Verdict.SKIP))
+
+
+@mutant
+def groups_of_any_epoch(put: Put) -> None:
+    """Epochs are ignored: a new one is taken for a continuation."""
+    judge = consumers.groups.judge
+
+    def blind(head: Any, group: Any) -> Verdict:
+        if head is not None:
+            group = _replace(group, epoch=head.epoch, epoch_nonce=head.epoch_nonce)
+        return judge(head, group)
+
+    put(consumers.groups, "judge", blind)
+
+
+@mutant
+def old_epochs_applied(put: Put) -> None:
+    """Groups of a life that is over are applied."""
+    judge = consumers.groups.judge
+    put(consumers.groups, "judge", lambda head, group: _unless(judge(head, group), Verdict.OLD_EPOCH))
+
+
+def _unless(verdict: Verdict, ignored: Verdict) -> Verdict:
+    return Verdict.APPLY if verdict is ignored else verdict
+
+
+@mutant
+def truncation_ignored(put: Put) -> None:
+    """Rows that a re-read table no longer has live on."""
+
+    def keep(self: Groups, table: str, definition: Any) -> None:
+        self._batch.truncated.pop(table, definition)
+
+    put(Groups, "truncate", keep)
+
+
+@mutant
+def quarantined_rows_stay(put: Put) -> None:
+    """A row that can no longer be published stays as it was."""
+    original = Groups.put
+
+    def lazy(self: Groups, op: str, table: str, key: bytes, row: bytes, change_id: int, ts_ms: int) -> None:
+        if op == Op.QUARANTINED:
+            self._mark(table, key, change_id, ts_ms)
+        else:
+            original(self, op, table, key, row, change_id, ts_ms)
+
+    put(Groups, "put", lazy)
+
+
+@mutant
+def quarantine_marks_forgotten_at_start(put: Put) -> None:
+    """A restarted node does not lift the marks that it set before."""
+    put(consumers.writer, "Groups", lambda head, _=None: Groups(head))
+
+
+# From records to groups.
+
+
+@mutant
+def records_count_wherever_they_land(put: Put) -> None:
+    """Nodes count records that landed at another offset than their own."""
+    feed = Assembler.feed
+
+    def believing(self: Assembler, records: Any, limit: int) -> Any:
+        return feed(self, (_at_home(record) for record in records), limit)
+
+    put(Assembler, "feed", believing)
+
+
+def _at_home(record: Record) -> Record:
+    event = decode_event(record.value or b"")
+    return record._replace(value=encode_event(_replace(event, offset=record.offset)))
+
+
+@mutant
+def groups_go_on_across_other_records(put: Put) -> None:
+    """A group goes on across another writer's record, or over a void one."""
+
+    def generous(self: Assembler, event: Any) -> Any:
+        assert event.index
+        return None
+
+    put(Assembler, "_continue", generous)
+
+
+@mutant
+def older_lives_ignored_for_ever(put: Put) -> None:
+    """A topic that was begun anew in an older life is not noticed."""
+    begin = Assembler._begin
+
+    def deaf(self: Assembler, event: Any) -> Any:
+        interrupted = begin(self, event)
+        self.outdated = None
+        return interrupted
+
+    put(Assembler, "_begin", deaf)
+
+
+@mutant
+def dead_parts_not_taken_back(put: Put) -> None:
+    """What was streamed of a group that died is committed with the next one."""
+
+    async def nothing(self: Applier) -> None:
+        assert self
+
+    put(Applier, "take_back", nothing)
+
+
+@mutant
+def dead_parts_before_a_hole_not_taken_back(put: Put) -> None:
+    """The same, where what ends the group is a hole or a new epoch (the code as it was first written)."""
+    begin = Assembler._begin
+
+    def hasty(self: Assembler, event: Any) -> Any:
+        interrupted = begin(self, event)
+        stopping, self._stopping = self._stopping, None
+        return stopping or interrupted
+
+    put(Assembler, "_begin", hasty)
+
+
+@mutant
+def whole_streamed_groups_taken_back(put: Put) -> None:
+    """Before a hole everything streamed is taken back, though its group may be whole (a first repair)."""
+    feed = KafkaNode._feed
+
+    async def rash(self: KafkaNode, assembler: Assembler, records: Any) -> Any:
+        stopped_by = await feed(self, assembler, records)
+        if stopped_by is not None:
+            await self._settle()
+            await self._writer.applier.take_back()
+        return stopped_by
+
+    put(KafkaNode, "_feed", rash)
+
+
+# What is committed.
+
+
+@mutant
+def half_groups_committed_when_idle(put: Put) -> None:
+    """A commit of the bare position takes the open group's streamed parts with it (the code as first written)."""
+    commit_ready = KafkaNode._commit_ready
+
+    async def careless(self: KafkaNode, assembler: Assembler, *, even_idle: bool) -> None:
+        groups = self._writer.groups
+        streamed, groups.streamed = groups.streamed, False
+        try:
+            await commit_ready(self, assembler, even_idle=even_idle)
+        finally:
+            groups.streamed = streamed
+
+    put(KafkaNode, "_commit_ready", careless)
+
+
+@mutant
+def rows_join_before_the_group_ends(put: Put) -> None:
+    """Rows of a group that is not whole yet are committed with the one before."""
+
+    def early(self: Groups) -> Batch:
+        batch, self.ready = self.ready, Batch()
+        if self.open is not None:
+            batch.absorb(self.open)
+            self.open = Batch()
+        return batch
+
+    put(Groups, "take_ready", early)
+
+
+@mutant
+def checkpoint_before_rows(put: Put) -> None:
+    """The checkpoint is durable an instant before its rows."""
+    commit = Store.commit
+
+    def early(self: Store, batch: Batch, checkpoint: Any) -> None:
+        if self._transaction is None:
+            self.database.apply({}, checkpoint_meta(checkpoint))
+        commit(self, batch, checkpoint)
+
+    put(Store, "commit", early)
+
+
+@mutant
+def rows_before_checkpoint(put: Put) -> None:
+    """Rows are durable an instant before their checkpoint."""
+    commit = Store.commit
+
+    def early(self: Store, batch: Batch, checkpoint: Any) -> None:
+        if self._transaction is None and not batch.truncated:
+            self.database.apply(batch.ops, {})
+        commit(self, batch, checkpoint)
+
+    put(Store, "commit", early)
+
+
+@mutant
+def streamed_parts_are_visible(put: Put) -> None:
+    """Parts of a big group are committed as they come."""
+    stream = Store.stream
+
+    def open_handed(self: Store, batch: Batch) -> None:
+        stream(self, batch)
+        assert self._transaction is not None
+        self._transaction.commit()
+        self._transaction = None
+
+    put(Store, "stream", open_handed)
+
+
+@mutant
+def offset_ahead_of_rows(put: Put) -> None:
+    """The stored offset is that of the newest record seen, and is believed at the start."""
+    commit = CacheWriter.commit
+
+    async def ahead(self: CacheWriter, batch: Batch, head: Any, offset: int | None) -> None:
+        await commit(self, batch, head, None if offset is None else offset + 1)
+
+    async def stored(reader: Any, topics: Any, checkpoint: Any) -> int:
+        start, stop = await reader.bounds(topics.events)
+        return min(max(start, checkpoint.offset), stop)
+
+    put(CacheWriter, "commit", ahead)
+    put(consumers.node, "resume_offset", stored)
+
+
+@mutant
+def stored_offset_believed(put: Put) -> None:
+    """A node reads on at its offset, whichever topic that is now."""
+
+    async def believe(*_: Any) -> bool:
+        return True
+
+    put(consumers.bootstrap, "_proves", believe)
+
+
+# Loads.
+
+
+@mutant
+def loaded_file_shown_before_it_is_whole(put: Put) -> None:
+    """The file takes its place before the checkpoint is in it."""
+    finish = Loading._finish
+
+    def hasty(self: Loading, definitions: Any, checkpoint: Any) -> None:
+        assert self._transaction is not None
+        self._transaction.commit()
+        self._temporary.rename(self._path)
+        self._temporary = self._path
+        assert self._store is not None
+        self._transaction = self._store.database.begin()
+        with mock.patch.object(type(self._temporary), "rename", lambda *_: None):
+            finish(self, definitions, checkpoint)
+
+    put(Loading, "_finish", hasty)
+
+
+@mutant
+def chunks_of_any_snapshot(put: Put) -> None:
+    """Chunks of another snapshot between ours are taken for ours."""
+    load, decode = consumers.bootstrap.load_snapshot, consumers.bootstrap.decode_chunk
+    wanted: list[Any] = []
+
+    async def remember(reader: Any, topics: Any, found: Any, writer: Any) -> int:
+        wanted[:] = [found.announcement.snapshot, 0]
+        return await load(reader, topics, _replace_rows(found), writer)
+
+    def any_chunk(data: bytes) -> Any:
+        chunk = _replace(decode(data), snapshot=wanted[0], index=wanted[1])
+        wanted[1] += 1
+        return chunk
+
+    put(consumers.node, "load_snapshot", remember)
+    put(consumers.bootstrap, "decode_chunk", any_chunk)
+
+
+def _replace_rows(found: Any) -> Any:
+    class Any_(int):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __ne__(self, other: object) -> bool:
+            return False
+
+        __hash__ = int.__hash__
+
+    announcement = _replace(found.announcement, chunks=Any_(), rows=Any_())
+    return _replace(found, announcement=announcement)
+
+
+@mutant
+def manifests_believed_without_their_announcement(put: Put) -> None:
+    """A manifest ahead of the topic: what it points at did not land there, or does not count."""
+
+    async def believe(reader: Any, topics: Any, manifest: Any) -> Announcement | None:
+        start, stop = await reader.bounds(topics.events)
+        async for record in reader.backwards(topics.events, start, stop, window=16, window_max=64):
+            event = decode_event(record.value or b"")
+            if event.op == Op.SNAPSHOT:
+                announcement = decode_announcement(event.after)
+                if announcement.snapshot == manifest.snapshot:
+                    return announcement
+        return None
+
+    put(schemas.manifests, "_announcement", believe)
+
+
+@mutant
+def manifest_after_its_announcement(put: Put) -> None:
+    """A poller that dies between the two leaves a gap that no snapshot leads across (the first design)."""
+    publish, send = KafkaPublication._publish_snapshot, KafkaPublication._send_control
+    write = cdc.kafka.publication.SnapshotWriter.write_manifest
+
+    async def late(self: KafkaPublication, group: Any, op: str, after: Any = cdc.kafka.publication.NIL) -> None:
+        await send(self, group, op, after)
+        if op == Op.SNAPSHOT:
+            await self._sender.flush()
+            writer, offset = self.pending_manifest  # type: ignore[attr-defined]
+            await write(writer, offset)
+
+    async def remember(self: Any, offset: int) -> None:
+        current[0].pending_manifest = (self, offset)
+
+    current: list[Any] = []
+
+    async def publishing(self: KafkaPublication, *args: Any) -> int:
+        current[:] = [self]
+        return await publish(self, *args)
+
+    put(KafkaPublication, "_send_control", late)
+    put(cdc.kafka.publication.SnapshotWriter, "write_manifest", remember)
+    put(KafkaPublication, "_publish_snapshot", publishing)
+
+
+@mutant
+def snapshots_read_on_too_late(put: Put) -> None:
+    """Whoever loaded a snapshot reads on behind the first group after it."""
+
+    def late(**fields: Any) -> Announcement:
+        return Announcement(**{**fields, "from_offset": fields["from_offset"] + 2})
+
+    put(cdc.kafka.publication, "Announcement", late)
+
+
+@mutant
+def any_snapshot_will_do(put: Put) -> None:
+    """At a hole the newest snapshot is loaded, even if it is behind the cache."""
+    put(KafkaNode, "_leads_past", lambda *_: True)
+
+
+@mutant
+def no_snapshot_after_retention(put: Put) -> None:
+    """Nobody looks whether the snapshot's announcement is still there (the code as first written)."""
+    put(limits, "SNAPSHOT_LOOK_SECONDS", 1e9)
+
+
+# The poller.
+
+
+@mutant
+def poller_counts_any_record(put: Put) -> None:
+    """A poller goes on from a group that did not land where it should."""
+
+    async def any_record(reader: Any, topic: str) -> ChainEnd:
+        start, stop = await reader.bounds(topic)
+        async for record in reader.backwards(topic, start, stop, window=4, window_max=16):
+            event = decode_event(record.value or b"")
+            if event.last:
+                return ChainEnd(event.head, stop, event.writer)
+        return ChainEnd(None, stop)
+
+    put(cdc.kafka.publication, "chain_end", any_record)
+
+
+@mutant
+def poller_counts_half_groups(put: Put) -> None:
+    """A poller goes on from the last record that counts, whether or not its group is whole."""
+
+    async def any_part(reader: Any, topic: str) -> ChainEnd:
+        start, stop = await reader.bounds(topic)
+        async for record in reader.backwards(topic, start, stop, window=4, window_max=16):
+            event = decode_event(record.value or b"")
+            if event.offset == record.offset:
+                return ChainEnd(event.head, stop, event.writer)
+        return ChainEnd(None, stop)
+
+    put(cdc.kafka.publication, "chain_end", any_part)
+
+
+@mutant
+def poller_goes_on_after_another_offset(put: Put) -> None:
+    """A poller whose records landed elsewhere goes on as if they counted."""
+
+    async def blind(self: Sender) -> None:
+        future, _, count = self._in_flight.popleft()
+        self.last_offset = (await future).offset + count - 1
+
+    put(Sender, "_await_oldest", blind)
+
+
+@mutant
+def producer_not_idempotent(put: Put) -> None:
+    """Batches land twice, and later ones without earlier ones."""
+    put(
+        cdc.kafka.publication,
+        "AIOKafkaProducer",
+        lambda **options: SimProducer(**{**options, "enable_idempotence": False}),
+    )
+
+
+@mutant
+def standby_for_ever(put: Put) -> None:
+    """A poller that stands by waits for a goodbye that a killed one never says."""
+    put(limits, "STANDBY_SILENCE_SECONDS", 1e9)
+
+
+@mutant
+def deleted_topic_waited_for(put: Put) -> None:
+    """A poller that stands by takes a deleted topic for a broker that is away (the code as first written)."""
+
+    class _Never(Exception):
+        pass
+
+    put(cdc.kafka.polling, "TopicGoneError", _Never)
+
+
+# The log.
+
+
+@mutant
+def epoch_nonce_ignored(put: Put) -> None:
+    """Another log with the same epoch number is taken for ours."""
+    plan = cdc.plan.plan_poll
+
+    def blind(head: Any, state: Any) -> Any:
+        if head is not None and head.epoch == state.epoch:
+            head = _replace(head, epoch_nonce=state.epoch_nonce)
+        return plan(head, state)
+
+    put(cdc.poller, "plan_poll", blind)
+
+
+@mutant
+def log_nonce_ignored(put: Put) -> None:
+    """A restored log that grew past our position again is taken for a continuation."""
+    plan = cdc.plan.plan_poll
+
+    def blind(head: Any, state: Any) -> Any:
+        if head is not None and head.change_id <= state.high:
+            state = _replace(state, prev_nonce=head.nonce)
+        return plan(head, state)
+
+    put(cdc.poller, "plan_poll", blind)
+
+
+@mutant
+def pruned_log_condemned(put: Put) -> None:
+    """A reader behind the log's beginning begins a new epoch instead of loading."""
+    plan = cdc.plan.plan_poll
+    put(cdc.poller, "plan_poll", lambda head, state: plan(head, _replace(state, pruned_to=0)))
+
+
+@mutant
+def reader_on_the_pruned_row_looks_again_for_ever(put: Put) -> None:
+    """The limit of pruning is off by one (the code as first written)."""
+    plan = cdc.plan.plan_poll
+
+    def off_by_one(head: Any, state: Any) -> Any:
+        return plan(head, _replace(state, pruned_to=state.pruned_to - 1))
+
+    put(cdc.poller, "plan_poll", off_by_one)
+
+
+@mutant
+def new_epoch_without_a_load(put: Put) -> None:
+    """A new epoch begins with the changes in its log, not with every row."""
+    plan = cdc.plan.plan_poll
+
+    def thrifty(head: Any, state: Any) -> Any:
+        planned = plan(head, state)
+        if isinstance(planned, Load) and head is not None and not state.pruned_to:
+            return Changes(prev=0, high=state.high)
+        return planned
+
+    put(cdc.poller, "plan_poll", thrifty)
+
+
+@mutant
+def epoch_minted_without_a_second_look(put: Put) -> None:
+    """Every poller that finds fault mints, though another one has done so meanwhile."""
+
+    async def hasty(transaction: Any, above: int, seen: Any) -> bool:
+        state = await capture_log.read_state(transaction, seen and seen.change_id)
+        await capture_log.mint(transaction, max(state.epoch, above) + 1)
+        return True
+
+    put(capture_log, "mint_unless_healthy", hasty)
+
+
+@mutant
+def epoch_not_above_the_topics(put: Put) -> None:
+    """A new epoch counts on from the source's, whatever the topic has seen."""
+
+    async def modest(transaction: Any, above: int, seen: Any) -> bool:
+        state = await capture_log.read_state(transaction, seen and seen.change_id)
+        assert above >= 0
+        if seen is not None and await capture_log._continues(transaction, state, seen):
+            return False
+        await capture_log.mint(transaction, state.epoch + 1)
+        return True
+
+    put(capture_log, "mint_unless_healthy", modest)
+
+
+@mutant
+def broken_log_never_minted(put: Put) -> None:
+    """A log with a hole asks for an epoch above 0, which it is already (the code as first written)."""
+    mint = capture_log.mint_unless_healthy
+
+    async def as_it_was(transaction: Any, above: int, seen: Any) -> bool:
+        return await mint(transaction, above if seen is not None else 0, seen)
+
+    put(capture_log, "mint_unless_healthy", as_it_was)
+
+
+@mutant
+def holes_in_the_log_unseen(put: Put) -> None:
+    """Ids missing in a range are not noticed."""
+    batch = source.SimTransaction.batch
+
+    async def padded(self: Any, statements: Any) -> Any:
+        results = await batch(self, statements)
+        if statements[0].sql is capture_reader._RANGE_SQL:
+            prev, high = statements[0].args
+            missing = high - prev - sum(row[1] for row in results[0].rows)
+            results[0].rows.append((-1, missing, None, 0))
+        return results
+
+    put(source.SimTransaction, "batch", padded)
+
+
+@mutant
+def rows_read_outside_the_logs_snapshot(put: Put) -> None:
+    """Rows are read later than the log: they are newer than the position says."""
+
+    class Live(source.SimTransaction):
+        async def pages(self, sql: str, args: Any, encode: Any) -> Any:
+            log = self.contents.log
+            self.contents = _replace(self.source.now, log=log)
+            if not set(self._touched) | set(self._by_sql) >= {sql}:
+                return
+            async for page in super().pages(sql, args, encode):
+                yield page
+
+    put(World, "read_transaction", lambda _, one, contents: Live(one, contents))
+
+
+@mutant
+def reread_forgotten(put: Put) -> None:
+    """Triggers are made again without a log row of op t: what happened meanwhile is never seen."""
+    install = source.install_tables
+
+    def forgetful(one: Any, contents: Any, registered: Any, triggers: Any) -> None:
+        log, next_id = contents.log, contents.next_id
+        install(one, contents, registered, triggers)
+        if log:
+            contents.log, contents.next_id = log, next_id
+
+    put(source, "install_tables", forgetful)
