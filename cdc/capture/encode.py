@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ class ReadEncoder:
         self._ts_ms = ts_ms
         self._refuse_duplicates = refuse_duplicates
         self._key_of = _key_getter(table)
-        self._encode_row = RowEncoder([column.name for column in table.columns]).encode
+        self._encode_row = _row_encoder(tuple([column.name for column in table.columns])).encode
         self._previous: bytes | None = None
 
     def __call__(self, rows: list[Row]) -> tuple[list[Change], int]:
@@ -90,7 +91,7 @@ class TouchedEncoder:
         self._width = len(table.columns)
         self._end = self._width + len(table.key)
         self._stored_key_of = _key_getter(table)
-        self._encode_row = RowEncoder([column.name for column in table.columns]).encode
+        self._encode_row = _row_encoder(tuple([column.name for column in table.columns])).encode
         # The log's group that the row before was of; only several rows of one key have the same twice.
         self._previous: bytes | None = None
         # The upsert of the stored key of the row before, and where it stands in this part.
@@ -180,6 +181,12 @@ def _same_in_groups(key: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     if float not in map(type, key):
         return [key]
     return list(product(*[(0.0, -0.0) if type(value) is float and value == 0 else (value,) for value in key]))
+
+
+# To make one takes as long as to encode dozens of rows, which is more than an ordinary poll finds.
+@lru_cache(maxsize=256)
+def _row_encoder(columns: tuple[str, ...]) -> RowEncoder:
+    return RowEncoder(columns)
 
 
 def _key_getter(table: Table) -> Callable[[Row], tuple[Any, ...]]:
