@@ -34,7 +34,8 @@ def measure(bench: Bench) -> Iterator[Figure | Skipped]:
     backlog = Backlog(bench, broker, topics=1)
     (topic,) = backlog.topics
     backlog.publish(topic)
-    batches = list(_batches(broker.first_records(topic, rows + 1)))
+    records = broker.first_records(topic, rows)
+    batches = list(_batches(records))
     rates, fetched, written, cpu_us, peaks = [], [], [], [], []
     for run in range(bench.scale.repeat):
         outcome = backlog.consume(topic, f"cache-{run}.redb")
@@ -43,7 +44,9 @@ def measure(bench: Bench) -> Iterator[Figure | Skipped]:
         peaks.append(outcome.peak_bytes / 2**20)
         fetched.append(rows / broker.fetch(topic, rows))
         with _redb.Database.create(bench.folder / f"raw-{run}.redb") as database:
-            written.append(rows / seconds_of(lambda: [database.apply(batch, {}) for batch in batches]))
+            written.append(
+                len(records) / seconds_of(lambda: [database.apply(batch, {}) for batch in batches])
+            )
     yield bench.figure(
         "appended",
         "events/s",

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import ConsumerRecord
 
+SAMPLE_RECORDS_MAX = 100_000
+"""How many of a topic's records the ceilings are measured with: the rates do not depend on it."""
+
 _IN_FLIGHT = 8
 _SILENCE_MS = 5_000
 
@@ -70,8 +73,8 @@ class Broker:
         return _run(self._fetch(topic, records))
 
     def first_records(self, topic: str, records: int) -> list[tuple[bytes, bytes]]:
-        """The first records of a topic that has so many: (key, value)."""
-        return _run(self._first_records(topic, records))
+        """The first records, (key, value), of a topic that has so many; no more than memory holds easily."""
+        return _run(self._first_records(topic, min(records, SAMPLE_RECORDS_MAX)))
 
     async def _send(self, topic: str, records: Sequence[tuple[bytes, bytes]]) -> float:
         options = {"max_batch_size": capture_limits.BATCH_BYTES, **self._clients.producer()}

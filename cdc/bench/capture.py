@@ -35,8 +35,8 @@ def measure(bench: Bench) -> Iterator[Figure | Skipped]:
         fetched.append(rows / seconds_of(backlog.fetch_rows))
         joined.append(rows / seconds_of(backlog.fetch_touched))
         records = broker.first_records(topic, rows)
-        sizes.append(sum(len(key) + len(value) for key, value in records) / rows)
-        sent.append(rows / broker.send(records))
+        sizes.append(sum(len(key) + len(value) for key, value in records) / len(records))
+        sent.append(len(records) / broker.send(records))
     yield bench.figure(
         "inserts",
         "changes/s",
