@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from cdc.capture import queries
 from cdc.capture.errors import CaptureStaleError
 from cdc.capture.install import (
     InstallReport,
@@ -22,8 +23,8 @@ from cdc.capture.log import mint_unless_healthy
 from cdc.capture.reader import CaptureReader
 from cdc.capture.recording import RecordingTransaction
 from cdc.capture.select import Selected, leave_out_unreadable, select_tables
-from cdc.capture.table import Selection
-from cdc.source import open_client
+from cdc.capture.table import Selection, Table
+from cdc.source import Statement, open_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -38,11 +39,15 @@ class _TakeBackError(Exception):
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """The schema as it was last read, in full agreement with the triggers."""
+    """The schema as it was last read, in full agreement with the triggers.
+
+    ``ranged`` are tables to be joined by ranges of rowids (`queries.scans`).
+    """
 
     stamp: tuple[Any, ...]
     selected: Selected
     registered: tuple[Registered, ...]
+    ranged: frozenset[str]
 
 
 class Capture:
@@ -171,7 +176,7 @@ class Capture:
             if self._known is None or self._known.stamp != stamp:
                 self._known = await self._learn(transaction)
             known = self._known
-            yield CaptureReader(transaction, known.stamp[0], known.selected, known.registered)
+            yield CaptureReader(transaction, known.stamp[0], known.selected, known.registered, known.ranged)
 
     async def _learn(self, transaction: Transaction) -> _Known:
         schema = await read_schema(transaction)
@@ -183,7 +188,12 @@ class Capture:
         if not plan.is_empty:
             names = ", ".join(f'"{one.name}"' for one in (*plan.make, *plan.leave)) or "a renamed table"
             raise CaptureStaleError(f"the schema has changed under capture: {names}", "run `cdc install`")
-        return _Known(schema.stamp, selected, tuple(registered))
+        by_rowid = [table for table in selected.tables.values() if table.rowid_alias]
+        plans = await transaction.batch(
+            [Statement(queries.explained(table), (0, 0, 0)) for table in by_rowid]
+        )
+        ranged = [table.name for table, plan in zip(by_rowid, plans, strict=True) if queries.scans(plan.rows)]
+        return _Known(schema.stamp, selected, tuple(registered), frozenset(ranged))
 
     async def mint_epoch(self, above: int, seen: Head | None) -> bool:
         """Begin a new epoch, max(the source's, ``above``) + 1, after a second look under the write lock.
@@ -202,3 +212,10 @@ class Capture:
     async def data_changed(self) -> bool:
         """Say whether anything may have been committed at the source since the last call; True at first."""
         return await self.client.data_changed()
+
+
+async def _scanned(transaction: Transaction, tables: list[Table]) -> frozenset[str]:
+    """Give the names of those tables that SQLite would read whole for every key of the log."""
+    asked = [Statement(queries.explained(table), (0, 0, 0)) for table in tables]
+    plans = await transaction.batch(asked)
+    return frozenset(one.name for one, plan in zip(tables, plans, strict=True) if queries.scans(plan.rows))

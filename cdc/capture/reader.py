@@ -75,12 +75,14 @@ class CaptureReader:
         schema_version: int,
         selected: Selected,
         registered: tuple[Registered, ...],
+        ranged: frozenset[str],
     ) -> None:
         self._transaction = transaction
         self._schema_version = schema_version
         self._tables = selected.tables
         self._registered = {entry.id: entry.name for entry in registered}
         self._skipped = selected.skipped
+        self._ranged = ranged
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -132,7 +134,7 @@ class CaptureReader:
                     async for page in self._all(table, high, refuse_duplicates=False):
                         yield page
             elif table is not None:
-                sql = queries.select_touched(table)
+                sql = queries.select_touched(table, ranged=name in self._ranged)
                 async for page in transaction.pages(sql, (prev, high, table_id), TouchedEncoder(table)):
                     yield page
 

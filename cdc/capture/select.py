@@ -127,6 +127,7 @@ def _table(info: TableInfo, key_columns: tuple[str, ...] | None, *, asked: bool)
         key=tuple(key),
         unique=bool(declared) or (index is not None and index.unique),
         rowid_alias=bool(declared) and index is None,
+        index=index.name if index else None,
         fingerprint=_fingerprint(info, names),
     )
 

@@ -25,6 +25,7 @@ class Table(msgspec.Struct, frozen=True):
 
     ``key`` is in the key's declared order. ``unique`` is False where nothing keeps two rows from having the
     same key (``key_columns`` without a constraint). ``rowid_alias``: the key is the rowid, always an integer.
+    ``index`` is the name of the index that finds rows by the key; None: it is the rowid, or there is none.
     ``fingerprint`` changes with everything that the triggers depend on.
     """
 
@@ -33,6 +34,7 @@ class Table(msgspec.Struct, frozen=True):
     key: tuple[KeyColumn, ...]
     unique: bool
     rowid_alias: bool
+    index: str | None
     fingerprint: str
 
     @property

@@ -113,12 +113,11 @@ class SqliteClient:
         if self._closed:
             return
         self._closed = True
-        closed_reads = submit(self._reads, self._close_readers)
-        closed_writes = submit(self._writes, self._close_writer)
+        await _interrupt_until(submit(self._reads, self._close_readers), self._interrupt_readers)
+        # One after the other: the last connection to a WAL database to close tidies up, if it is alone.
+        await submit(self._writes, self._close_writer)
         self._reads.shutdown(wait=False)
         self._writes.shutdown(wait=False)
-        await _interrupt_until(closed_reads, self._interrupt_readers)
-        await closed_writes
 
     async def _on_reads(self, work: Callable[[], T]) -> T:
         return await submit(self._reads, work)
