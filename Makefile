@@ -19,7 +19,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench install kafka clean
+.PHONY: help demo test simulate lint bench install kafka clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ demo: install ## install, then replicate a sample database into a redb file, rea
 
 test: $(STAMPS)/test kafka ## install what the tests need, then run them all
 	$(BIN)/pytest $(ARGS)
+
+simulate: $(STAMPS)/test ## run SEEDS=2000 seeds of the simulation, or SEED=17 with its trace
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
 
 lint: $(STAMPS)/lint ## check style, types and the Rust crate
 	$(BIN)/ruff check .
