@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cdc.secret import Secret
 
 FILE_SCHEME = "file:"
+FILE_SCHEMES = (FILE_SCHEME, "turso:")
+"""What a source's URL begins with when it is a file, read by SQLite or by the Turso engine."""
 
 
 class SourceConfig(msgspec.Struct, frozen=True):
@@ -37,9 +39,12 @@ class SourceConfig(msgspec.Struct, frozen=True):
     log_retention_s: float = 86_400.0
 
     @property
-    def path(self) -> Path:
-        """The database file: what follows ``file:``, taken literally, or a bare path."""
-        return Path(self.url[len(FILE_SCHEME) :] if is_file_url(self.url) else self.url)
+    def path(self) -> Path | None:
+        """The database file: what follows ``file:`` or ``turso:``, taken literally, or a bare path."""
+        if "://" in self.url and not is_file_url(self.url):
+            return None
+        scheme, _, path = self.url.partition(":")
+        return Path(path if f"{scheme.lower()}:" in FILE_SCHEMES else self.url)
 
 
 class KafkaConfig(msgspec.Struct, frozen=True):

@@ -134,7 +134,7 @@ def _refuse_contradictions(config: Config) -> None:
     source = config.source
     if source is None:
         return
-    if source.path.absolute() == config.cache.path.absolute():
+    if source.path is not None and source.path.absolute() == config.cache.path.absolute():
         raise UsageError("source.url and cache.path name the same file", "give the cache a file of its own")
     if source.tables is not None:
         # SQLite's names do not distinguish upper and lower case.

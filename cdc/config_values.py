@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     Reader = Callable[[object, str], Any]
 
-URL_FORM = '"file:PATH" or a bare path'
-_REMOTE_SCHEMES = ("libsql", "https", "http", "wss", "ws", "turso")
+_FILE_SCHEMES = ("file", "turso")
+_SERVER_SCHEMES = ("libsql", "https", "http", "wss", "ws")
+URL_FORM = '"file:PATH" or a bare path, or a URL of one of libsql, https, http, wss, ws, turso'
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
 
 # Kafka's own rule; the longest suffix we add is ".quarantine".
@@ -115,13 +116,11 @@ def source_url(value: object, path: str) -> str:
     url = text(value, path)
     match = _SCHEME.match(url)
     scheme = (match[1] if match else url.partition(":")[0] if ":" in url else "").lower()
-    if scheme == "file":
-        if len(url) == len("file:"):
+    if scheme in _FILE_SCHEMES:
+        if len(url) == len(f"{scheme}:"):
             raise wrong(path, URL_FORM)
-    elif scheme in _REMOTE_SCHEMES:
-        raise not_available(f"{path}: a source of scheme {scheme}", f"give {URL_FORM}")
-    elif match is not None:
-        raise wrong(path, f"{URL_FORM} (later versions: {_listed(_REMOTE_SCHEMES)})")
+    elif (scheme in _SERVER_SCHEMES) != (match is not None):
+        raise wrong(path, URL_FORM)
     return url
 
 

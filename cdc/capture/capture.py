@@ -9,6 +9,7 @@ import msgspec
 
 from cdc.capture import queries
 from cdc.capture.errors import CaptureStaleError
+from cdc.capture.identifiers import LOG
 from cdc.capture.install import (
     InstallReport,
     Plan,
@@ -59,6 +60,7 @@ class Capture:
         url: the source.
         tables: names of the tables to capture; None for every ordinary one.
         key_columns: the identity of tables without a primary key, by table.
+        auth_token: what a server knows us by.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class Capture:
         *,
         tables: Sequence[str] | None = None,
         key_columns: Mapping[str, Sequence[str]] | None = None,
+        auth_token: str | None = None,
     ) -> None:
         self._url = url
+        self._auth_token = auth_token
         self._selection = Selection(
             None if tables is None else tuple(tables),
             {name: tuple(columns) for name, columns in (key_columns or {}).items()},
@@ -79,7 +83,7 @@ class Capture:
         self._checked = False
 
     async def __aenter__(self) -> Self:
-        self._client = await open_client(self._url)
+        self._client = await open_client(self._url, auth_token=self._auth_token, watch=LOG)
         return self
 
     async def __aexit__(self, *exception: object) -> None:

@@ -24,7 +24,8 @@ def open_capture(config: Config) -> Capture:
     """
     source = config.need_source()
     keys = {name: table.key_columns for name, table in config.tables.items() if table.key_columns is not None}
-    return Capture(source.url, tables=source.tables, key_columns=keys)
+    token = None if source.auth_token is None else source.auth_token.reveal()
+    return Capture(source.url, tables=source.tables, key_columns=keys, auth_token=token)
 
 
 def open_writer(config: Config, lock_seconds: float) -> CacheWriter:

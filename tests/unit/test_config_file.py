@@ -239,10 +239,6 @@ def test_table_names_are_the_same_in_upper_and_lower_case():
         ("[kafka]\nencoding = 'json'", "kafka.encoding"),
         ("[source]\nurl = 'a'\nhash_key = 'env:X'", "source.hash_key"),
         ("[source]\nurl = 'a'\nimage = 'row'", "source.image"),
-        *(
-            (f"[source]\nurl = '{url}'", "source.url")
-            for url in ("libsql://h", "https://h", "http://h", "wss://h", "ws://h", "turso:a.db", "HTTPS://h")
-        ),
     ],
 )
 def test_what_this_version_lacks_is_refused_and_said(text: str, what: str):

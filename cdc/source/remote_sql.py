@@ -1,0 +1,95 @@
+"""Rewrites SQL for servers whose answers are limited in size and cannot hold every value.
+
+A query is read in windows (LIMIT, OFFSET) and in the *exact form*: TEXT and BLOB as BLOBs with a tag before
+them, infinities by name. Without it one TEXT that is not UTF-8 makes sqld drop the stream, and the read
+transaction with it. It costs sqld a tenth and the client 0.6 us a value.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Final
+
+from cdc.source.remote_values import BLOB_TAG, TEXT_TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from schemas.values import Value
+
+_QUERY: Final = re.compile(r"\s*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
+# What may hold a question mark that is no parameter: literals, quoted names, comments.
+_TOKENS: Final = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|\?""", re.DOTALL
+)
+
+
+def is_query(sql: str) -> bool:
+    """Say whether a statement only reads and can be a part of another (no PRAGMA)."""
+    return _QUERY.match(sql) is not None
+
+
+def names_its_columns(sql: str) -> bool:
+    """Say whether a query's columns stay what they are whatever happens to the schema."""
+    return "*" not in sql.replace("count(*)", "")
+
+
+def without_infinities(sql: str, args: Sequence[Value]) -> tuple[str, list[Value]]:
+    """Write infinite parameters into the SQL: JSON cannot carry them. Parameters are bare question marks."""
+    if not any(isinstance(arg, float) and math.isinf(arg) for arg in args):
+        return sql, list(args)
+    left: list[Value] = []
+    coming = iter(args)
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[0] != "?":
+            return match[0]
+        arg = next(coming)
+        if isinstance(arg, float) and math.isinf(arg):
+            return "(9e999)" if arg > 0 else "(-9e999)"
+        left.append(arg)
+        return "?"
+
+    return _TOKENS.sub(replaced, sql), left
+
+
+def nothing_of(sql: str) -> str:
+    """Give a query that gives no row, but says what columns another has."""
+    return f"SELECT * FROM ({sql}\n) LIMIT 0"
+
+
+def exact(sql: str, width: int) -> str:
+    """Give a query in the exact form.
+
+    Args:
+        sql: the query.
+        width: how many columns it has.
+    """
+    return _exact(sql, width, range(width))
+
+
+def exact_window(sql: str, width: int, columns: Iterable[int] | None = None) -> str:
+    """Give some of the rows in the exact form; two more parameters: how many, after how many.
+
+    Args:
+        sql: the query.
+        width: how many columns it has.
+        columns: which of them to give; all when left out.
+    """
+    return _exact(sql, width, range(width) if columns is None else columns) + " LIMIT ? OFFSET ?"
+
+
+def _exact(sql: str, width: int, columns: Iterable[int]) -> str:
+    names = ", ".join(f"c{number}" for number in range(width))
+    values = ", ".join(_exact_value(f"c{number}") for number in columns)
+    return f"WITH _cdc_rows({names}) AS ({sql}\n) SELECT {values} FROM _cdc_rows"
+
+
+def _exact_value(name: str) -> str:
+    return (
+        f"CASE typeof({name}) WHEN 'text' THEN CAST('{TEXT_TAG}' || {name} AS BLOB) "
+        f"WHEN 'blob' THEN CAST('{BLOB_TAG}' || {name} AS BLOB) "
+        f"WHEN 'real' THEN CASE {name} WHEN 9e999 THEN 'inf' WHEN -9e999 THEN '-inf' ELSE {name} END "
+        f"ELSE {name} END"
+    )
