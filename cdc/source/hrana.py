@@ -17,13 +17,14 @@ from cdc.source.hrana_messages import (
     CLOSE,
     ExactAnswer,
     PlainAnswer,
+    batch_of,
     batch_request,
     decode_exact,
     decode_plain,
     error_of,
-    exact_rows,
     garbled,
     results_of,
+    rows_of_last,
 )
 from cdc.source.listener import Listener
 from cdc.source.remote_errors import lost_transaction, refused_request, unreachable
@@ -106,7 +107,7 @@ class HttpStreams:
         if status != _OK:
             raise _refusal(status, body)
         answer = _decode(body, decode_plain)
-        results_of(answer, 1)
+        results_of(batch_of(answer), 1)
         if answer.baton is None:
             raise SourceError(
                 "the source's server keeps no transaction open between two requests",
@@ -132,7 +133,7 @@ class HttpStreams:
         body = await self.ask(None, None, [request, CLOSE])
         answer = await _off_loop(len(body), lambda: _decode(body, decode_plain))
         begun = int(len(statements) != 1)
-        return results_of(answer, begun + len(statements))[begun:]
+        return results_of(batch_of(answer), begun + len(statements))[begun:]
 
     async def changed(self) -> bool:
         """Say whether anything may have been committed; always True where the server does not tell."""
@@ -210,14 +211,16 @@ class HttpStream:
         """Run statements one after the other, none after one that failed."""
         async with self._turn:
             answer, begun, size_bytes = await self._ask(statements, decode_plain)
-            results = await _off_loop(size_bytes, lambda: results_of(answer, begun + len(statements)))
+            results = await _off_loop(
+                size_bytes, lambda: results_of(batch_of(answer), begun + len(statements))
+            )
             return results[begun:]
 
     async def exact(self, statement: Statement, work: Callable[[list[Row]], T]) -> tuple[T, int]:
         """Run one query that is in the exact form, and ``work`` where its rows are decoded."""
         async with self._turn:
             answer, _, size_bytes = await self._ask([statement], decode_exact)
-            return await _off_loop(size_bytes, lambda: work(exact_rows(answer))), size_bytes
+            return await _off_loop(size_bytes, lambda: work(rows_of_last(batch_of(answer)))), size_bytes
 
     async def commit(self) -> None:
         """Commit, and give the stream back; nothing where it never began."""

@@ -47,22 +47,26 @@ class _ExactResult(_Result, frozen=True):
     rows: list[list[ExactValue]] = []
 
 
-class _PlainBatch(msgspec.Struct, frozen=True):
+class PlainBatch(msgspec.Struct, frozen=True):
+    """What came of a `batch_request`, its values as they are."""
+
     step_results: list[_PlainResult | None]
     step_errors: list[ServerError | None]
 
 
-class _ExactBatch(msgspec.Struct, frozen=True):
+class ExactBatch(msgspec.Struct, frozen=True):
+    """What came of a `batch_request`, its values in the exact form."""
+
     step_results: list[_ExactResult | None]
     step_errors: list[ServerError | None]
 
 
 class _PlainResponse(msgspec.Struct, frozen=True):
-    result: _PlainBatch | None = None
+    result: PlainBatch | None = None
 
 
 class _ExactResponse(msgspec.Struct, frozen=True):
-    result: _ExactBatch | None = None
+    result: ExactBatch | None = None
 
 
 class _PlainOutcome(msgspec.Struct, frozen=True):
@@ -116,13 +120,28 @@ def batch_request(statements: Sequence[Statement], *, rollback: bool = False) ->
     return {"type": "batch", "batch": {"steps": steps}}
 
 
-def results_of(answer: PlainAnswer, count: int) -> list[ResultSet]:
-    """Give the results of the first ``count`` statements of a `batch_request`.
+def batch_of(answer: PlainAnswer | ExactAnswer) -> PlainBatch | ExactBatch:
+    """Give what came of the one `batch_request` that was sent.
+
+    Raises:
+        TooLargeError, CdcError: it was refused as a whole.
+    """
+    if not answer.results:
+        raise garbled()
+    outcome = answer.results[0]
+    if outcome.error is not None:
+        raise refused_statement(outcome.error.message, outcome.error.code)
+    if outcome.response is None or outcome.response.result is None:
+        raise garbled()
+    return outcome.response.result
+
+
+def results_of(batch: PlainBatch | ExactBatch, count: int) -> list[ResultSet]:
+    """Give the results of the first ``count`` statements.
 
     Raises:
         TooLargeError, CdcError: one of them was refused.
     """
-    batch = _batch(answer)
     return [
         ResultSet(
             tuple(column.name or "" for column in result.cols),
@@ -130,17 +149,17 @@ def results_of(answer: PlainAnswer, count: int) -> list[ResultSet]:
             result.affected_row_count,
             result.last_insert_rowid,
         )
-        for result in _complete(batch.step_results[:count])
+        for result in _results(batch, count)
     ]
 
 
-def exact_rows(answer: ExactAnswer) -> list[Row]:
-    """Give the rows of the last statement of a `batch_request`, which was in the exact form.
+def rows_of_last(batch: PlainBatch | ExactBatch) -> list[Row]:
+    """Give the rows of the last statement.
 
     Raises:
         TooLargeError, CdcError: it was refused.
     """
-    return from_wire(_complete(_batch(answer).step_results[-1:])[0].rows)
+    return from_wire(_results(batch, len(batch.step_results))[-1].rows)
 
 
 def error_of(body: bytes) -> ServerError:
@@ -157,23 +176,12 @@ def _statement(statement: Statement) -> dict[str, Any]:
     return {"sql": sql, "args": [to_wire(arg) for arg in args]} if args else {"sql": sql}
 
 
-def _batch(answer: PlainAnswer | ExactAnswer) -> Any:
-    if not answer.results:
-        raise garbled()
-    outcome = answer.results[0]
-    if outcome.error is not None:
-        raise refused_statement(outcome.error.message, outcome.error.code)
-    if outcome.response is None or outcome.response.result is None:
-        raise garbled()
-    batch = outcome.response.result
+def _results(batch: PlainBatch | ExactBatch, count: int) -> list[_PlainResult | _ExactResult]:
     for error in batch.step_errors:
         if error is not None:
             raise refused_statement(error.message, error.code)
-    return batch
-
-
-def _complete(results: list[Any]) -> list[Any]:
-    if not results or None in results:
+    results = [result for result in batch.step_results[:count] if result is not None]
+    if len(results) != count or not results:
         raise garbled()
     return results
 

@@ -168,7 +168,7 @@ class _Windows(Generic[T]):
                 continue
             self._rows_read += count
             self._ended = count < wanted
-            fitting = RESPONSE_BYTES_TARGET * count // size_bytes
+            fitting = RESPONSE_BYTES_TARGET * count // max(1, size_bytes)
             self._rows_wanted = max(1, min(WINDOW_ROWS_MAX, fitting, WINDOW_GROWTH_MAX * wanted))
             if pages:
                 return pages

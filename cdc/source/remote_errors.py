@@ -69,6 +69,15 @@ def refused_request(status: int, message: str, code: str | None) -> CdcError:
     )
 
 
+def refused_handshake(status: int) -> CdcError:
+    """Make the error in place of a server's refusal to open a WebSocket."""
+    if status in (_UNAUTHORIZED, _FORBIDDEN) or status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:
+        return refused_request(status, "", None)
+    return UsageError(
+        f"the source's server opens no WebSocket (HTTP {status})", "give the URL as https:// or http://"
+    )
+
+
 def lost_transaction() -> SourceUnavailableError:
     """Make the error of a transaction that the server has ended, or forgotten."""
     return SourceUnavailableError("the source has ended the transaction before its time", "try again")

@@ -34,3 +34,6 @@ LOOK_ANYWAY_S: Final = 1.0
 
 LISTEN_RETRY_S: Final = 1.0
 """Pause before listening for changes again after the connection was lost."""
+
+HEARTBEAT_S: Final = 10.0
+"""How often a WebSocket is asked whether it is still there."""
