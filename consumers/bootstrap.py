@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("consumers.bootstrap")
 
 
-async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpoint) -> int | FoundSnapshot:
+async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpoint) -> int | None:
     """Where a node reads on: its stored offset where the record before it proves it, else further back.
 
-    Reading from further back is always right: what the cache has already is skipped, and a gap is a hole. A
-    topic of another database says nothing about this cache: then the snapshot to load instead is returned.
+    Reading from further back is right where retention was faster: what the cache has already is skipped, and a
+    gap is a hole. None where the topic was begun anew, or is of another database: it says nothing about this
+    cache (a backup may have been restored meanwhile), and only a snapshot helps.
     """
     start, stop = await reader.bounds(topics.events)
     offset = checkpoint.offset
@@ -37,11 +38,13 @@ async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpo
         and await _proves(reader, topics, offset - 1, checkpoint)
     ):
         return offset
+    if offset is not None and offset > start:
+        return None
     found = await newest_snapshot(reader, topics)
     if found is not None and found.announcement.database.id != checkpoint.database_id:
-        return found
+        return None
     # Behind a snapshot that is ahead of this cache it would only find a hole.
-    resumed = start if found is None or _is_ahead(found, checkpoint) else found.announcement.from_offset
+    resumed = start if found is None or _is_ahead(found, checkpoint) else found.next_offset
     _log.warning(
         "the stored offset is not in the topic: reading from further back", stored=offset, offset=resumed
     )
@@ -105,7 +108,7 @@ async def load_snapshot(
             announcement.tables,
             announcement.position,
             announcement.database,
-            announcement.from_offset,
+            found.next_offset,
         )
     _log.info("loaded a snapshot", rows=announcement.rows, position=str(announcement.position.position))
     return announcement.rows

@@ -87,16 +87,17 @@ class KafkaNode:
             return -1 if found is None else await self._load(found)
         async with TopicReader(self._client_options()) as reader:
             resumed = await resume_offset(reader, self._topics, checkpoint)
-        if isinstance(resumed, int):
+        if resumed is not None:
             return resumed
-        _log.warning("the cache is of another database: loading this topic's", topic=self._topics.events)
-        return await self._load(resumed)
+        reason = "the topic was begun anew, or is of another database"
+        found = await self._wait_for_snapshot(reason, None, once=once)
+        return -1 if found is None else await self._load(found)
 
     async def _load(self, found: FoundSnapshot) -> int:
         async with TopicReader(self._client_options()) as reader:
             self.consumed.rows += await load_snapshot(reader, self._topics, found, self._writer)
         self._rebuild = False
-        return found.announcement.from_offset
+        return found.next_offset
 
     async def _follow_from(self, offset: int, *, once: bool) -> FoundSnapshot | None:
         """Applies groups from an offset on; returns a snapshot when only that leads on, None at the end."""

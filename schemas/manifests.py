@@ -29,6 +29,15 @@ class FoundSnapshot(msgspec.Struct, frozen=True):
     announcement: Announcement
     announcement_offset: int
 
+    @property
+    def next_offset(self) -> int:
+        """Where whoever loaded it reads on.
+
+        The announcement counts, so nothing that counts lies between it and ``from_offset``; and it is the
+        record that proves the offset behind it when the reader comes back.
+        """
+        return self.announcement_offset + 1
+
 
 def _any_will_do(_: Announcement) -> bool:
     return True

@@ -63,6 +63,8 @@ class KafkaPublication:
         self._database: Database | None = None
         self.needs_snapshot = False
         """The chain's epoch has no snapshot that a reader could start from."""
+        self._emptied = False
+        """The topic was used, but holds no whole group."""
 
     async def __aenter__(self) -> Self:
         await ensure_topics(self._clients.admin(), self._topics)
@@ -111,6 +113,10 @@ class KafkaPublication:
                 f"topic {self._topics.events} belongs to another database: {known.url}",
                 "give this source a topic of its own with --topic",
             )
+        if self._head is None and self._emptied:
+            # How far readers came, and in which life of the log, nobody can say: only a new epoch is safe. This
+            # head is that of a log that is not the source's.
+            self._head = Head(state.epoch, state.epoch_nonce ^ 1, change_id=0, nonce=0, exact_at=0)
         return self._head
 
     async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
@@ -199,6 +205,7 @@ class KafkaPublication:
             end = await chain_end(reader, self._topics.events)
             found = await newest_snapshot(reader, self._topics)
         self._head = end.head
+        self._emptied = end.head is None and end.end_offset > 0
         self._sender = Sender(self._producer, self._topics.events, end.end_offset)
         self._take_note(found)
         _log.info(
