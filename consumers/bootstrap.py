@@ -26,9 +26,9 @@ _log = structlog.get_logger("consumers.bootstrap")
 async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpoint) -> int | None:
     """Where a node reads on: its stored offset where the record before it proves it, else further back.
 
-    Reading from further back is right where retention was faster: what the cache has already is skipped, and a
-    gap is a hole. None where the topic was begun anew, or is of another database: it says nothing about this
-    cache (a backup may have been restored meanwhile), and only a snapshot helps.
+    Reading from further back is right where retention was faster: what the cache has already is skipped, and
+    a gap is a hole. None where the topic was begun anew, or is of another database: it says nothing about
+    this cache (a backup may have been restored meanwhile), and only a snapshot helps.
     """
     start, stop = await reader.bounds(topics.events)
     offset = checkpoint.offset

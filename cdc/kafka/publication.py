@@ -114,8 +114,8 @@ class KafkaPublication:
                 "give this source a topic of its own with --topic",
             )
         if self._head is None and self._emptied:
-            # How far readers came, and in which life of the log, nobody can say: only a new epoch is safe. This
-            # head is that of a log that is not the source's.
+            # How far readers came, and in which life of the log, nobody can say: only a new epoch is safe.
+            # This head is that of a log that is not the source's.
             self._head = Head(state.epoch, state.epoch_nonce ^ 1, change_id=0, nonce=0, exact_at=0)
         return self._head
 
