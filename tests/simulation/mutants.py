@@ -160,17 +160,6 @@ def _at_home(record: Record) -> Record:
 
 
 @mutant
-def groups_go_on_across_other_records(put: Put) -> None:
-    """A group goes on across another writer's record, or over a void one."""
-
-    def generous(self: Assembler, event: Any) -> Any:
-        assert event.index
-        return None
-
-    put(Assembler, "_continue", generous)
-
-
-@mutant
 def older_lives_ignored_for_ever(put: Put) -> None:
     """A topic that was begun anew in an older life is not noticed."""
     begin = Assembler._begin

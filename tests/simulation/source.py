@@ -66,7 +66,11 @@ class Contents(msgspec.Struct):
         return msgspec.structs.replace(self)
 
 
-_TABLE_EXTRAS: dict[str, Any] = {"index": None} if "index" in Table.__struct_fields__ else {}
+_TABLE_EXTRAS: dict[str, Any] = {
+    name: value
+    for name, value in {"index": None, "conflicts": ()}.items()
+    if name in Table.__struct_fields__
+}
 _READER_EXTRAS: dict[str, Any] = (
     {"ranged": frozenset()} if "ranged" in inspect.signature(reader.CaptureReader).parameters else {}
 )
