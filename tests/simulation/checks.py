@@ -60,7 +60,6 @@ class Checks:
 
     def topic_deleted(self) -> None:
         """Whatever follows in the topic proves nothing about the caches of now: they may load."""
-        self.incident()
         self._strangers |= set(self._before)
 
     def minted(self) -> None:
@@ -147,15 +146,6 @@ class Checks:
             if at is None or (at.epoch, at.epoch_nonce, at.change_id, at.nonce) != want or not at.exact:
                 return False
         return True
-
-
-def has_whole_group(topic: Topic) -> bool:
-    """Whether a poller finds anything to go on from."""
-    for record in topic.records:
-        event = decode_event(record.value or b"")
-        if event.last and event.offset == record.offset:
-            return True
-    return False
 
 
 def _leads_on(topic: Topic, before: Checkpoint, after: Checkpoint) -> bool:

@@ -18,7 +18,7 @@ from schemas.topics import Topics
 from tests.simulation import source as sources
 from tests.simulation.checks import Checks, ViolationError
 from tests.simulation.kafka import Broker, SimClients
-from tests.simulation.loop import Process, SimLoop, StepsExceededError
+from tests.simulation.loop import PROCESS, Process, SimLoop, StepsExceededError
 from tests.simulation.redb import Disk, File, SimPath
 
 if TYPE_CHECKING:
@@ -141,9 +141,10 @@ class World:
 
     def log(self, level: str, event: str, values: dict[str, Any]) -> None:
         """A line that the shipped code logs."""
-        from tests.simulation.loop import PROCESS
-
         process = PROCESS.get(None)
+        if event == "took up the chain" and values["position"] is None and values["offset"]:
+            # This life found nothing to go on from: it may begin an epoch.
+            self.checks.incident()
         details = " ".join(f"{key}={value}" for key, value in values.items())
         self.note("?" if process is None else process.name, f"{level}: %s %s", event, details)
 
