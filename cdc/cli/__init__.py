@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ def main() -> None:
     try:
         # SIGTERM ends a command as SIGINT does; commands that run an event loop take both over.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        _open_standard_streams()
         _forget_empty_variables()
         from cdc.cli.app import run  # noqa: PLC0415 -- it takes a while, in which a signal may come
 
@@ -19,6 +21,21 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 0
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    # Where one of them is closed (`>&-`), the next file that is opened would get its number, and whatever is
+    # printed later would be written into a database.
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a narrow encoding (LANG=C, PYTHONIOENCODING=ascii) does not have is escaped, as on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _forget_empty_variables() -> None:

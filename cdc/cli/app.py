@@ -27,9 +27,9 @@ from cyclopts import App, CycloptsError
 
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.failures import print_failure, print_usage_failure
-from cdc.cli.output import abandon_output, flush_output
+from cdc.cli.output import abandon_output, flush_output, give_up_output
 from cdc.logs import configure_logs
-from schemas.errors import ExitCode
+from schemas.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     import inspect
@@ -56,6 +56,9 @@ COMMANDS = {
     "dump": "Print whole tables of the cache as JSON lines: tables by name, rows in key order.",
 }
 
+LATER_COMMANDS = ("find", "tail", "why", "quarantine", "prune", "doctor")
+"""Commands of the contract that this version does not have yet."""
+
 
 def make_app() -> App:
     """Return the whole command line."""
@@ -81,6 +84,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     log_level = DEFAULTS.log_level
     try:
+        _refuse_later_commands(arguments)
         command, bound = _parse(make_app(), list(arguments))
         common = next((item for item in bound.arguments.values() if isinstance(item, Common)), DEFAULTS)
         log_level = common.log_level
@@ -96,8 +100,18 @@ def run(arguments: Sequence[str]) -> int:
         abandon_output()
         return ExitCode.DONE
     except Exception as error:  # noqa: BLE001 -- the one place where every failure becomes a line and a code
-        return print_failure(error, with_traceback=log_level == "debug")
+        code = print_failure(error, with_traceback=log_level == "debug")
+        give_up_output()
+        return code
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _refuse_later_commands(arguments: Sequence[str]) -> None:
+    if arguments[:1] and arguments[0] in LATER_COMMANDS and arguments[0] not in COMMANDS:
+        raise UsageError(
+            f"the command {arguments[0]} is not available in this version yet",
+            "see what there is: cdc --help",
+        )
 
 
 def _parse(app: App, arguments: list[str]) -> tuple[Callable[..., Any], inspect.BoundArguments]:

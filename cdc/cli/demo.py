@@ -30,6 +30,11 @@ def demo(
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not an empty folder", "give a new one with --folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder {folder} cannot be made: {error.strerror}", "give another one with --folder"
+        ) from None
     tell(folder, console)
     console.print(f"  The files are in {folder}.", soft_wrap=True)

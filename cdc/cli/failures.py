@@ -35,7 +35,9 @@ def print_failure(error: Exception, *, with_traceback: bool) -> int:
 
 def print_usage_failure(error: CycloptsError) -> int:
     """Print what was wrong with the command line."""
-    _print_error(f"{str(error).rstrip('.')}; see: cdc --help")
+    # The list of commands that follows there is cut short: --help has all of them.
+    message = str(error).split(" Available commands:")[0]
+    _print_error(f"{message.rstrip('.')}; see: cdc --help")
     return ExitCode.USAGE
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.output import print_result, print_text
+from cdc.cli.output import print_json, print_result, print_text
 from cdc.cli.parts import open_capture
 from cdc.cli.running import run_async
 
@@ -26,7 +26,10 @@ def install(
     capture = open_capture(common.load())
     if print_sql:
         statements = run_async(_plan(capture))
-        print_text("\n".join(f"{statement};" for statement in statements))
+        if common.json:
+            print_json({"sql": statements})
+        elif statements:
+            print_text("\n".join(f"{statement};" for statement in statements))
         return
     report = run_async(_install(capture))
     document = {

@@ -107,6 +107,15 @@ def flush_output() -> None:
     sys.stdout.flush()
 
 
+def give_up_output() -> None:
+    """Write what is printed but not written yet, if that is possible: the command has failed already."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Else the interpreter would try again at its end, and complain.
+        abandon_output()
+
+
 def abandon_output() -> None:
     """Let nothing more be written: the reader is gone, and the interpreter would complain at its end."""
     null = os.open(os.devnull, os.O_WRONLY)

@@ -1,0 +1,85 @@
+"""Standard streams that are closed, full, or of a narrow encoding."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdc.cli import app
+from tests.support.caches import EPISODES, make_cache
+from tests.support.command import cdc_process, command_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.command import Ended
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    path = tmp_path / "cache.redb"
+    make_cache(path, {EPISODES: [("ep-☃", 0.5)]}).close()
+    return path
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("command", [["dump"], ["get", "episodes", "ep-☃"], ["status"], ["--help"]])
+def test_closed_streams_are_no_failure(cache: Path, command: list[str], closed: str):
+    done = subprocess.run(
+        ["bash", "-c", f'"$@" {closed}', "bash", *command_line(*command)],
+        cwd=cache.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", [["dump"], ["get", "episodes", "ep-☃"], ["status", "--json"], ["--help"]])
+def test_a_full_disk_behind_the_output_is_one_error_line(cache: Path, command: list[str]):
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 -- a device
+        done = subprocess.run(
+            command_line(*command), cwd=cache.parent, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"error: No space left on device\n")
+
+
+def test_what_a_narrow_encoding_does_not_have_is_escaped(cache: Path):
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = cdc_process("get", "episodes", "ep-☃", cwd=cache.parent, env=env)
+    assert (ended.code, ended.err) == (0, "")
+    assert '"ep-\\u2603"' in ended.out
+
+
+@pytest.mark.parametrize("name", app.LATER_COMMANDS)
+def test_a_command_of_a_later_version_says_so(cdc: Callable[..., Ended], name: str):
+    ended = cdc(name, "--json")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        f"error: the command {name} is not available in this version yet; see what there is: cdc --help\n"
+    )
+
+
+def test_an_unknown_command_is_told_without_a_broken_list(cdc: Callable[..., Ended]):
+    assert cdc("nothing").err == 'error: Unknown command "nothing"; see: cdc --help\n'
+
+
+def test_sql_is_printed_as_one_json_document(cdc: Callable[..., Ended], tmp_path: Path):
+    source = tmp_path / "app.db"
+    source.touch()
+    first = cdc("install", "--print-sql", "--json", "--source", str(source))
+    assert first.code == 0
+    assert any("_cdc_log" in statement for statement in first.json()["sql"])
+    assert cdc("install", "--source", str(source)).code == 0
+    assert cdc("install", "--print-sql", "--json", "--source", str(source)).json() == {"sql": []}
+
+
+def test_a_demo_folder_that_cannot_be_made_is_a_wrong_flag(cdc: Callable[..., Ended], tmp_path: Path):
+    (tmp_path / "file").touch()
+    ended = cdc("demo", "--folder", str(tmp_path / "file" / "x"))
+    assert (ended.code, ended.out) == (2, "")
+    assert "cannot be made: Not a directory; give another one with --folder" in ended.err
