@@ -5,19 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from cdc.source.hrana import HttpStreams
-from cdc.source.remote import RemoteClient
-from cdc.source.remote_url import parse_remote_url
 from cdc.source.sqlite import SqliteClient
-from cdc.source.websocket import WebSocketStreams
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from cdc.source.client import Client
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-_HTTP_SCHEMES = frozenset(("http", "https", "libsql"))
-_SOCKET_SCHEMES = frozenset(("ws", "wss"))
+_SERVER_SCHEMES = frozenset(("http", "https", "libsql", "ws", "wss"))
 
 
 async def open_client(url: str, *, auth_token: str | None = None, watch: str | None = None) -> Client:
@@ -25,7 +20,7 @@ async def open_client(url: str, *, auth_token: str | None = None, watch: str | N
 
     Args:
         url: ``file:PATH`` (literal, no percent-decoding) or a bare path; ``http://``, ``https://``,
-            ``libsql://``, ``ws://`` or ``wss://``.
+            ``libsql://``, ``ws://`` or ``wss://``; ``turso:PATH`` for the Turso engine in this process.
         auth_token: what a server knows us by.
         watch: a table that every commit of interest inserts into, for servers that can tell of those.
 
@@ -34,16 +29,35 @@ async def open_client(url: str, *, auth_token: str | None = None, watch: str | N
         SourceUnavailableError: the source cannot be reached now.
     """
     match = _SCHEME.match(url)
-    if match is None:
-        return await SqliteClient.open(url)
-    scheme = match[1].lower()
-    if scheme == "file":
-        return await SqliteClient.open(url[match.end() :])
-    if scheme in _SOCKET_SCHEMES:
-        return RemoteClient(await WebSocketStreams.connect(parse_remote_url(url, auth_token)))
-    if scheme in _HTTP_SCHEMES:
-        address = parse_remote_url(url, auth_token)
-        return RemoteClient(await HttpStreams.connect(address, watch=watch))
+    scheme = match[1].lower() if match else ""
+    rest = url[match.end() :] if match else url
+    if scheme in {"", "file"}:
+        return await SqliteClient.open(rest)
+    if scheme == "turso":
+        return await _open_turso(rest)
+    if scheme in _SERVER_SCHEMES:
+        return await _open_server(scheme, url, auth_token, watch)
     raise UsageError(
         f'no driver for sources of "{scheme}:"', "give the source as file:PATH or http://HOST:PORT"
     )
+
+
+# What follows imports late: readers of files need neither an HTTP client nor another engine.
+
+
+async def _open_turso(path: str) -> Client:
+    from cdc.source.turso_engine import TursoClient  # noqa: PLC0415 -- see above
+
+    return await TursoClient.open(path)
+
+
+async def _open_server(scheme: str, url: str, auth_token: str | None, watch: str | None) -> Client:
+    from cdc.source.hrana import HttpStreams  # noqa: PLC0415 -- see above
+    from cdc.source.remote import RemoteClient  # noqa: PLC0415 -- see above
+    from cdc.source.remote_url import parse_remote_url  # noqa: PLC0415 -- see above
+    from cdc.source.websocket import WebSocketStreams  # noqa: PLC0415 -- see above
+
+    address = parse_remote_url(url, auth_token)
+    if scheme in {"ws", "wss"}:
+        return RemoteClient(await WebSocketStreams.connect(address))
+    return RemoteClient(await HttpStreams.connect(address, watch=watch))
