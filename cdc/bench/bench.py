@@ -48,9 +48,8 @@ class Bench:
     def command(self) -> str:
         """What repeats this run."""
         scale = self.scale
-        return (
-            f"cdc bench {self.name} --rows {scale.rows} --seconds {scale.seconds:g} --repeat {scale.repeat}"
-        )
+        seconds = f" --seconds {scale.seconds:g}" if scale.seconds else ""
+        return f"cdc bench {self.name} --rows {scale.rows}{seconds} --repeat {scale.repeat}"
 
     def commands(self, source: Path, cache: str, topic: str | None = None) -> Commands:
         """The command line for a source, a cache file in our folder and, where given, a topic."""
