@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -9,6 +10,7 @@ from cyclopts import Parameter
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.output import print_json, print_result, print_text
 from cdc.cli.parts import open_capture
+from cdc.cli.reaching import until_reached
 from cdc.cli.running import run_async
 
 if TYPE_CHECKING:
@@ -25,13 +27,13 @@ def install(
     """Create the change log and its triggers at the source, or bring them up to date."""
     capture = open_capture(common.load())
     if print_sql:
-        statements = run_async(_plan(capture))
+        statements = run_async(until_reached(partial(_plan, capture), common.timeout_s))
         if common.json:
             print_json({"sql": statements})
         elif statements:
             print_text("\n".join(f"{statement};" for statement in statements))
         return
-    report = run_async(_install(capture))
+    report = run_async(until_reached(partial(_install, capture), common.timeout_s))
     document = {
         "created": report.created,
         "tables": report.tables,

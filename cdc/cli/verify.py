@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.output import print_result
 from cdc.cli.output import table as text_table
 from cdc.cli.parts import open_capture, position_document
+from cdc.cli.reaching import until_reached
 from cdc.cli.running import run_async
 from consumers.opening import open_to_read
 from consumers.store import redb_errors
@@ -43,7 +45,7 @@ class Verified(msgspec.Struct, frozen=True):
 
 def verify(*, common: Common = DEFAULTS) -> int | None:
     """Compare the cache with the source, while both are live; exit 3 where they differ."""
-    verified = run_async(verify_cache(common.load()))
+    verified = run_async(until_reached(partial(verify_cache, common.load()), common.timeout_s))
     print_result(common, verified_document(verified), verified_text(verified))
     return None if verified.equal else ExitCode.DIFFERENT
 
