@@ -30,16 +30,12 @@ async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpo
     a gap is a hole. None where the topic was begun anew, or is of another database: it says nothing about
     this cache (a backup may have been restored meanwhile), and only a snapshot helps.
     """
-    start, stop = await reader.bounds(topics.events)
-    offset = checkpoint.offset
-    if (
-        offset is not None
-        and start < offset <= stop
-        and await _proves(reader, topics, offset - 1, checkpoint)
-    ):
-        return offset
-    if offset is not None and offset > start:
+    if await begun_anew(reader, topics, checkpoint):
         return None
+    start, _ = await reader.bounds(topics.events)
+    offset = checkpoint.offset
+    if offset is not None and offset > start:
+        return offset
     found = await newest_snapshot(reader, topics)
     if found is not None and found.announcement.database.id != checkpoint.database_id:
         return None
@@ -49,6 +45,15 @@ async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpo
         "the stored offset is not in the topic: reading from further back", stored=offset, offset=resumed
     )
     return resumed
+
+
+async def begun_anew(reader: TopicReader, topics: Topics, checkpoint: Checkpoint) -> bool:
+    """Whether the topic ends before the stored offset, or holds something else there than what was applied."""
+    start, stop = await reader.bounds(topics.events)
+    offset = checkpoint.offset
+    if offset is None or offset <= start:
+        return False
+    return offset > stop or not await _proves(reader, topics, offset - 1, checkpoint)
 
 
 def _is_ahead(found: FoundSnapshot, checkpoint: Checkpoint) -> bool:

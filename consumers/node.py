@@ -10,7 +10,7 @@ import structlog
 
 from consumers import limits
 from consumers.assembler import Assembler, Interrupted
-from consumers.bootstrap import load_snapshot, resume_offset
+from consumers.bootstrap import begun_anew, load_snapshot, resume_offset
 from consumers.subscription import Subscription
 from schemas.errors import OperatorError
 from schemas.manifests import newest_snapshot
@@ -230,11 +230,16 @@ class KafkaNode:
         return None
 
     async def _look_for_snapshot(self, event: ChangeEvent | None) -> FoundSnapshot | None:
-        def accept(announcement: Announcement) -> bool:
-            return event is None or self._leads_past(announcement.position, event)
+        anything = event is None
 
+        def accept(announcement: Announcement) -> bool:
+            return anything or event is None or self._leads_past(announcement.position, event)
+
+        checkpoint = self._writer.checkpoint
         async with TopicReader(self._client_options()) as reader:
             try:
+                if checkpoint is not None and await begun_anew(reader, self._topics, checkpoint):
+                    anything = True
                 return await newest_snapshot(reader, self._topics, accept)
             except TopicGoneError:
                 return None
