@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from rich.console import Group
 from rich.text import Text
 
+from cdc.bench.markdown import markdown as tables
 from cdc.bench.registry import BENCHMARKS
 from cdc.bench.runner import Report, Wanted, run_benchmarks
 from cdc.cli.common import DEFAULTS, Common
@@ -46,6 +47,10 @@ def bench(
             env_var="CDC_FOLDER", help="An existing folder on the disk to measure (the temporary one)."
         ),
     ] = None,
+    markdown: Annotated[
+        bool,
+        Parameter(env_var="CDC_MARKDOWN", negative="", help="Print the tables of docs/performance.md."),
+    ] = False,
     common: Common = DEFAULTS,
 ) -> None:
     """Measure throughput, latency, memory and idle cost, on files and topics of its own.
@@ -66,7 +71,7 @@ def bench(
         common.bootstrap_servers,
         folder or Path(tempfile.gettempdir()),
     )
-    print_result(common, document(report), _for_people(report))
+    print_result(common, document(report), tables(report) if markdown else _for_people(report))
 
 
 def document(report: Report) -> dict[str, object]:

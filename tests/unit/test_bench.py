@@ -91,6 +91,13 @@ def test_people_see_a_table(cdc: Cdc):
     assert "writer.update.100" in printed
 
 
+def test_the_document_gets_its_tables(cdc: Cdc):
+    lines = cdc("bench", "writer", "--markdown", *TINY).out.splitlines()
+    assert "`cdc bench writer --rows 200 --repeat 1`" in lines
+    (row,) = [line for line in lines if line.startswith("| `writer.update.100` | **")]
+    assert "the same without capture" in row
+
+
 def test_nothing_is_left_behind(cdc: Cdc):
     cdc("bench", "writer", *TINY)
     assert list(Path().iterdir()) == []
