@@ -48,7 +48,7 @@ async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpo
 
 
 async def begun_anew(reader: TopicReader, topics: Topics, checkpoint: Checkpoint) -> bool:
-    """Whether the topic ends before the stored offset, or holds something else there than what was applied."""
+    """Whether the topic ends before the stored offset, or holds something else there than was applied."""
     start, stop = await reader.bounds(topics.events)
     offset = checkpoint.offset
     if offset is None or offset <= start:
