@@ -28,6 +28,7 @@ from cdc.capture import reader as capture_reader
 from cdc.kafka.chain import ChainEnd
 from cdc.kafka.publication import KafkaPublication
 from cdc.kafka.sender import Sender
+from cdc.kafka.snapshots import SnapshotWriter
 from cdc.plan import Changes, Load
 from consumers.applier import Applier
 from consumers.assembler import Assembler
@@ -39,10 +40,11 @@ from consumers.rebuild import Loading
 from consumers.store import Store
 from consumers.writer import CacheWriter
 from schemas.codec import decode_event, encode_event
-from schemas.event import Op
+from schemas.event import NIL, Op
 from schemas.snapshot import Announcement, decode_announcement
 from tests.simulation import source
 from tests.simulation.kafka import Record, SimProducer
+from tests.simulation.loop import PROCESS
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -383,28 +385,20 @@ def manifests_believed_without_their_announcement(put: Put) -> None:
 @mutant
 def manifest_after_its_announcement(put: Put) -> None:
     """A poller that dies between the two leaves a gap that no snapshot leads across (the first design)."""
-    publish, send = KafkaPublication._publish_snapshot, KafkaPublication._send_control
-    write = cdc.kafka.publication.SnapshotWriter.write_manifest
+    send, write = KafkaPublication._send_control, SnapshotWriter.write_manifest
+    pending: dict[Any, tuple[SnapshotWriter, int]] = {}
 
-    async def late(self: KafkaPublication, group: Any, op: str, after: Any = cdc.kafka.publication.NIL) -> None:
+    async def remember(self: SnapshotWriter, offset: int) -> None:
+        pending[PROCESS.get()] = (self, offset)
+
+    async def late(self: KafkaPublication, group: Any, op: str, after: Any = NIL) -> None:
         await send(self, group, op, after)
         if op == Op.SNAPSHOT:
             await self._sender.flush()
-            writer, offset = self.pending_manifest  # type: ignore[attr-defined]
-            await write(writer, offset)
+            await write(*pending.pop(PROCESS.get()))
 
-    async def remember(self: Any, offset: int) -> None:
-        current[0].pending_manifest = (self, offset)
-
-    current: list[Any] = []
-
-    async def publishing(self: KafkaPublication, *args: Any) -> int:
-        current[:] = [self]
-        return await publish(self, *args)
-
+    put(SnapshotWriter, "write_manifest", remember)
     put(KafkaPublication, "_send_control", late)
-    put(cdc.kafka.publication.SnapshotWriter, "write_manifest", remember)
-    put(KafkaPublication, "_publish_snapshot", publishing)
 
 
 @mutant
@@ -415,12 +409,6 @@ def snapshots_read_on_too_late(put: Put) -> None:
         return Announcement(**{**fields, "from_offset": fields["from_offset"] + 2})
 
     put(cdc.kafka.publication, "Announcement", late)
-
-
-@mutant
-def any_snapshot_will_do(put: Put) -> None:
-    """At a hole the newest snapshot is loaded, even if it is behind the cache."""
-    put(KafkaNode, "_leads_past", lambda *_: True)
 
 
 @mutant

@@ -205,6 +205,13 @@ class Scenario:
         if topics.events in names:
             self.world.checks.topic_deleted()
 
+    def start_over(self) -> None:
+        """After a disaster: a backup is restored, and the topic deleted with what was published after it."""
+        self.restore()
+        self.world.broker.delete(self.world.topics.events)
+        self.world.checks.topic_deleted()
+        self.world.note("broker", "topic %s is deleted", self.world.topics.events)
+
     def broker_away(self) -> None:
         seconds = self.world.rng.choice((0.5, 2.0, 8.0)) * self.world.rng.random()
         self.world.broker.away_until = self.world.loop.now + seconds
@@ -251,6 +258,7 @@ RATES: dict[str, float] = {
     "drop_triggers": 0.2,
     "truncate_topic": 0.3,
     "delete_topics": 0.1,
+    "start_over": 0.1,
     "broker_away": 0.15,
     "source_away": 0.3,
     "disk_full": 0.15,
