@@ -173,7 +173,9 @@ class Assembler:
         else:
             self.counters.skipped += 1
         self._forget_run()
-        self.offset = event.offset + 1
+        if self.outdated is None:
+            # Behind a group of an older life the offset would not be proved by what the cache has.
+            self.offset = event.offset + 1
 
     def _abandon_open(self) -> bool:
         if self._running:
