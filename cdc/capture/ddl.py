@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cdc.capture.identifiers import LOG, META, TABLES, quoted
+from cdc.capture.unique import from_table, stored
 
 if TYPE_CHECKING:
     from cdc.capture.table import KeyColumn, Table
+    from cdc.capture.unique import Conflict
 
 FORMAT: Final = 1
 """The version of all this; a source with a higher one belongs to a newer program."""
@@ -50,32 +52,50 @@ def add_key_column(number: int) -> str:
 
 
 def trigger_names(table_id: int) -> tuple[str, ...]:
-    """Give the names of a table's triggers; by id, so that no table name can spoil them."""
-    return tuple(f"_cdc_{table_id}_{event}" for event in ("insert", "update", "delete"))
+    """Give the names of all triggers a table can have; by id, so that no table name can spoil them."""
+    return tuple(f"_cdc_{table_id}_{event}" for event in _EVENTS)
 
 
 def triggers_of(table: Table, table_id: int) -> dict[str, str]:
     """Give a table's triggers: name to CREATE TRIGGER, in the order in which to create them.
 
-    A later issue adds BEFORE triggers for tables with secondary UNIQUE indexes here (REPLACE deletes rows
-    without firing their delete trigger, DESIGN section 2): log the keys of rows in conflict with NEW.
+    Those before a row is written are for tables where REPLACE can delete rows of other keys: it does so
+    without firing their delete trigger.
     """
     differs = " OR ".join(_differs(column, table) for column in table.key)
     created_or_updated = f"CASE WHEN {differs} THEN {_CREATE} ELSE {_UPDATE} END"
     bodies = {
-        "INSERT": _log(table, table_id, _CREATE, "NEW"),
-        "UPDATE": (
-            f"{_log(table, table_id, _DELETE, 'OLD', where=differs)} "
-            f"{_log(table, table_id, created_or_updated, 'NEW')}"
-        ),
-        "DELETE": _log(table, table_id, _DELETE, "OLD"),
+        "insert": [_log(table, table_id, _CREATE, "NEW")],
+        "update": [
+            _log(table, table_id, _DELETE, "OLD", where=differs),
+            _log(table, table_id, created_or_updated, "NEW"),
+        ],
+        "delete": [_log(table, table_id, _DELETE, "OLD")],
     }
-    return {
-        name: f"CREATE TRIGGER {quoted(name)} AFTER {event} ON {quoted(table.name)} BEGIN {body} END"
-        for name, (event, body) in zip(trigger_names(table_id), bodies.items(), strict=True)
-    }
+    if table.conflicts:
+        bodies["replacing_insert"] = [
+            _log_conflict(table, table_id, one.condition) for one in table.conflicts
+        ]
+        bodies["replacing_update"] = [
+            _log_conflict(table, table_id, _met_by_update(table, one)) for one in table.conflicts
+        ]
+    triggers: dict[str, str] = {}
+    for event, body in bodies.items():
+        name = f"_cdc_{table_id}_{event}"
+        statements = " ".join(body)
+        triggers[name] = (
+            f"CREATE TRIGGER {quoted(name)} {_EVENTS[event]} ON {quoted(table.name)} BEGIN {statements} END"
+        )
+    return triggers
 
 
+_EVENTS: Final = {
+    "insert": "AFTER INSERT",
+    "update": "AFTER UPDATE",
+    "delete": "AFTER DELETE",
+    "replacing_insert": "BEFORE INSERT",
+    "replacing_update": "BEFORE UPDATE",
+}
 _CREATE: Final = "'c'"
 _UPDATE: Final = "'u'"
 _DELETE: Final = "'d'"
@@ -89,6 +109,27 @@ def _log(table: Table, table_id: int, op: str, version: str, where: str = "") ->
         f"INSERT INTO {LOG} (tbl, op, ts, nonce, {into}) "
         f"SELECT {table_id}, {op}, {NOW_MS}, random(), {values}{condition};"
     )
+
+
+def _log_conflict(table: Table, table_id: int, condition: str) -> str:
+    """Log the keys of stored rows in conflict with NEW; if they survive, the reader finds them there."""
+    into = ", ".join(f"k{number}" for number in range(1, len(table.key) + 1))
+    values = ", ".join(stored(table.name, column.name) for column in table.key)
+    rows = f"{from_table(table.name)} WHERE {condition}"
+    return (
+        f"INSERT INTO {LOG} (tbl, op, ts, nonce, {into}) "
+        f"SELECT {table_id}, {_DELETE}, {NOW_MS}, random(), {values} FROM {rows};"
+    )
+
+
+def _met_by_update(table: Table, conflict: Conflict) -> str:
+    """Leave out the row itself, and updates that leave alone what the conflict is about."""
+    same = " AND ".join(
+        f"{stored(table.name, column.name)} COLLATE {column.collation} IS OLD.{quoted(column.name)}"
+        for column in table.key
+    )
+    changed = f"({conflict.changed}) AND " if conflict.changed else ""
+    return f"{changed}{conflict.condition} AND NOT ({same})"
 
 
 def _differs(column: KeyColumn, table: Table) -> str:

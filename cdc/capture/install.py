@@ -24,7 +24,7 @@ from cdc.capture.ddl import (
 )
 from cdc.capture.identifiers import LOG, META, OWN_TABLES, TABLES, folded, quoted
 from cdc.capture.log import mint
-from schemas.errors import OperatorError, UnsupportedVersionError
+from schemas.errors import OperatorError, SourceError, UnsupportedVersionError
 from schemas.event import Op
 
 if TYPE_CHECKING:
@@ -151,10 +151,7 @@ async def carry_out(transaction: Transaction, plan: Plan, schema: Schema) -> Non
     for table in plan.make:
         table_id = ids.get(table.name) or max(ids.values(), default=NO_TABLE_ID) + 1
         ids[table.name] = table_id
-        for name in trigger_names(table_id):
-            await transaction.execute(f"DROP TRIGGER IF EXISTS {quoted(name)}")
-        for sql in triggers_of(table, table_id).values():
-            await transaction.execute(sql)
+        await _make_triggers(transaction, table, table_id)
         await _register(transaction, table_id, table.name, table.fingerprint)
     for entry in plan.leave:
         await _register(transaction, entry.id, entry.name, "")
@@ -221,6 +218,36 @@ async def _create(transaction: Transaction, schema: Schema) -> None:
         (secrets.token_hex(16), FORMAT),
     )
     await mint(transaction, epoch + 1)
+
+
+async def _make_triggers(transaction: Transaction, table: Table, table_id: int) -> None:
+    """Make a table's triggers, and have SQLite compile them: one that cannot be would fail every write."""
+    for name in trigger_names(table_id):
+        await transaction.execute(f"DROP TRIGGER IF EXISTS {quoted(name)}")
+    writable = await _find_fault(transaction, table) is None
+    for sql in triggers_of(table, table_id).values():
+        await transaction.execute(sql)
+    fault = await _find_fault(transaction, table)
+    # What needs the application's functions cannot be compiled here, with our triggers or without.
+    if fault is not None and writable:
+        raise SourceError(
+            f'table "{table.name}" cannot be captured: {fault.message}', "leave it out of tables; report this"
+        )
+
+
+async def _find_fault(transaction: Transaction, table: Table) -> SourceError | None:
+    """Compile a write of each kind with its triggers; run none.
+
+    EXPLAIN alone would do, but SQLite 3.40 crashes where it shows some partial indexes.
+    """
+    name, key = quoted(table.name), quoted(table.key[0].name)
+    writes = (f"INSERT INTO {name} DEFAULT VALUES", f"UPDATE {name} SET {key} = {key}", f"DELETE FROM {name}")
+    for sql in writes:
+        try:
+            await transaction.execute(f"EXPLAIN QUERY PLAN {sql}")
+        except SourceError as error:
+            return error
+    return None
 
 
 async def _register(transaction: Transaction, table_id: int, name: str, fingerprint: str) -> None:

@@ -25,7 +25,7 @@ _KINDS_SQL: Final = "SELECT name, type, wr, strict FROM pragma_table_list WHERE 
 _MODULES_SQL: Final = "SELECT name FROM pragma_module_list"
 # Virtual tables have no root page; asking for the columns of one whose module is not loaded would fail.
 _COLUMNS_SQL: Final = """
-SELECT m.name, x.name, x.type, x.pk, x.hidden
+SELECT m.name, x.name, x.type, x.pk, x.hidden, x."notnull", x.dflt_value
 FROM sqlite_master AS m JOIN pragma_table_xinfo(m.name) AS x
 WHERE m.type = 'table' AND m.rootpage > 0 ORDER BY m.rowid, x.cid"""
 _INDEXES_SQL: Final = """
@@ -53,22 +53,31 @@ class MasterRow(msgspec.Struct, frozen=True):
 
 
 class IndexInfo(msgspec.Struct):
-    """An index of a table; ``columns`` are (name, collation), name None for an expression."""
+    """An index of a table; ``columns`` are (name, collation), name None for an expression.
+
+    ``sql`` is empty for the index of a constraint.
+    """
 
     name: str
     unique: bool
     primary: bool
     partial: bool
     columns: list[tuple[str | None, str]]
+    sql: str
 
 
 class ColumnInfo(msgspec.Struct, frozen=True):
-    """A column of a table; ``primary`` is its place in the primary key from 1, 0 when it is not in it."""
+    """A column of a table.
+
+    ``primary`` is its place in the primary key from 1, 0 when it is not in it; ``default`` is SQL.
+    """
 
     name: str
     affinity: str
     primary: int
     generated: bool
+    not_null: bool
+    default: str | None
 
 
 class TableInfo(msgspec.Struct):
@@ -110,10 +119,10 @@ async def read_stamp(transaction: Transaction) -> tuple[Any, ...]:
 async def read_schema(transaction: Transaction) -> Schema:
     """Read the schema as the transaction sees it."""
     stamp = await read_stamp(transaction)
-    master_rows, kinds, modules, columns, indexes = [
+    master_rows, kinds, columns, indexes = [
         result.rows
         for result in await transaction.batch(
-            [Statement(sql) for sql in (_MASTER_SQL, _KINDS_SQL, _MODULES_SQL, _COLUMNS_SQL, _INDEXES_SQL)]
+            [Statement(sql) for sql in (_MASTER_SQL, _KINDS_SQL, _COLUMNS_SQL, _INDEXES_SQL)]
         )
     ]
     master = [MasterRow(*row) for row in master_rows if not _is_unnameable(row)]
@@ -127,15 +136,18 @@ async def read_schema(transaction: Transaction) -> Schema:
             else:
                 kind, without_rowid, _ = kind_of[row.name]
                 tables[row.name] = TableInfo(row.name, row.sql or "", kind, without_rowid, [], [], [])
-    _presume_shadows(master, tables, {name for (name,) in modules})
-    for table, name, declared, primary, hidden in columns:
+    if any(row.kind == "table" and not row.rootpage for row in master):
+        # Asked for where it matters: the Turso engine has no such list.
+        modules = (await transaction.execute(_MODULES_SQL)).rows
+        _presume_shadows(master, tables, {name for (name,) in modules})
+    for table, name, declared, primary, hidden, not_null, default in columns:
         if table in own:
             own[table].append(name)
         elif table in tables and hidden != _HIDDEN_COLUMN:
             affinity = affinity_of(declared, strict=kind_of[table][2])
-            info = ColumnInfo(name, affinity, primary, hidden in _GENERATED_COLUMNS)
+            info = ColumnInfo(name, affinity, primary, hidden in _GENERATED_COLUMNS, bool(not_null), default)
             tables[table].columns.append(info)
-    _add_indexes(tables, indexes)
+    _add_indexes(tables, indexes, {row.name: row.sql or "" for row in master if row.kind == "index"})
     for row in master:
         if row.kind == "trigger" and row.table in tables:
             tables[row.table].triggers.append(row)
@@ -164,13 +176,15 @@ def columns_of(info: TableInfo) -> tuple[Column, ...]:
     return tuple(Column(column.name, column.affinity) for column in info.columns)
 
 
-def _add_indexes(tables: dict[str, TableInfo], rows: list[tuple[Any, ...]]) -> None:
+def _add_indexes(tables: dict[str, TableInfo], rows: list[tuple[Any, ...]], sql: dict[str, str]) -> None:
     for table, name, unique, origin, partial, column, collation in rows:
         if table not in tables:
             continue
         indexes = tables[table].indexes
         if not indexes or indexes[-1].name != name:
-            indexes.append(IndexInfo(name, bool(unique), origin == "pk", bool(partial), []))
+            indexes.append(
+                IndexInfo(name, bool(unique), origin == "pk", bool(partial), [], sql.get(name, ""))
+            )
         indexes[-1].columns.append((column, collation))
 
 

@@ -12,6 +12,7 @@ from cdc.capture.identifiers import folded, is_reserved
 from cdc.capture.introspect import PRESUMED_SHADOW, SHADOW, columns_of
 from cdc.capture.queries import select_all
 from cdc.capture.table import KeyColumn, Selection, Skipped, Table
+from cdc.capture.unique import conflicts_of
 from schemas.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def _table(info: TableInfo, key_columns: tuple[str, ...] | None, *, asked: bool)
         unique=bool(declared) or (index is not None and index.unique),
         rowid_alias=bool(declared) and index is None,
         index=index.name if index else None,
+        conflicts=conflicts_of(info, exact_key=index is None or all(column.exact for column in key)),
         fingerprint=_fingerprint(info, names),
     )
 
@@ -162,7 +164,7 @@ def _fingerprint(info: TableInfo, key: tuple[str, ...]) -> str:
     parts = [
         FORMAT,
         info.sql,
-        [[index.name, index.partial, index.columns] for index in info.indexes if index.unique],
+        [[index.name, index.columns, index.sql] for index in info.indexes if index.unique],
         [trigger.sql for trigger in info.triggers if not is_reserved(trigger.name)],
         key,
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from cdc.capture.unique import Conflict  # noqa: TC001 -- msgspec resolves annotations at run time
 from schemas.definition import Column, TableDefinition
 
 
@@ -19,6 +20,11 @@ class KeyColumn(msgspec.Struct, frozen=True):
     affinity: str
     collation: str
 
+    @property
+    def exact(self) -> bool:
+        """Whether SQL takes two of its values for the same only when their bytes are."""
+        return self.affinity == "TEXT" and self.collation == "BINARY"
+
 
 class Table(msgspec.Struct, frozen=True):
     """An ordinary table with a usable key.
@@ -26,7 +32,8 @@ class Table(msgspec.Struct, frozen=True):
     ``key`` is in the key's declared order. ``unique`` is False where nothing keeps two rows from having the
     same key (``key_columns`` without a constraint). ``rowid_alias``: the key is the rowid, always an integer.
     ``index`` is the name of the index that finds rows by the key; None: it is the rowid, or there is none.
-    ``fingerprint`` changes with everything that the triggers depend on.
+    ``conflicts`` are those that REPLACE can resolve by deleting a row of another key. ``fingerprint`` changes
+    with everything that the triggers depend on.
     """
 
     name: str
@@ -35,15 +42,13 @@ class Table(msgspec.Struct, frozen=True):
     unique: bool
     rowid_alias: bool
     index: str | None
+    conflicts: tuple[Conflict, ...]
     fingerprint: str
 
     @property
     def exact(self) -> bool:
         """Whether SQL takes two keys for the same only when their bytes are."""
-        return self.unique and (
-            self.rowid_alias
-            or all(column.affinity == "TEXT" and column.collation == "BINARY" for column in self.key)
-        )
+        return self.unique and (self.rowid_alias or all(column.exact for column in self.key))
 
     @property
     def key_names(self) -> tuple[str, ...]:

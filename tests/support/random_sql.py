@@ -21,6 +21,23 @@ KEY_COLUMNS = [
     "",
     "COLLATE NOCASE",
 ]
+OTHER_COLUMNS = ["", "TEXT", "TEXT COLLATE NOCASE"]
+CONSTRAINTS = [
+    " UNIQUE",
+    " UNIQUE ON CONFLICT REPLACE",
+    " NOT NULL ON CONFLICT REPLACE DEFAULT 1",
+    " NOT NULL ON CONFLICT REPLACE DEFAULT 'a' UNIQUE",
+]
+UNIQUE_TERMS = [
+    "{0}",
+    "{0} COLLATE NOCASE",
+    "{0} DESC",
+    "lower({0}) -- in any case)\n",
+    "ifnull({0}, 'it''s, (nothing') /* , */ COLLATE NOCASE",
+    "{0} || '' ASC",
+    "typeof({0})||length({0})",
+]
+UNIQUE_CONDITIONS = ["", "", "WHERE {0} IS NOT NULL", "where typeof({0}) >= 'r' AND 1.5 < 2", "WHERE {0} > 1"]
 STRICT_KEYS = ["INTEGER", "INT", "TEXT", "TEXT COLLATE NOCASE", "REAL", "BLOB", "ANY"]
 NAMES = [
     "plain",
@@ -48,35 +65,44 @@ class RandomTable(NamedTuple):
     name: str
     key: list[str]
     columns: list[str]
-    create: str
-    coarse: bool
-    """Whether SQL takes different keys for the same."""
+    indexable: list[str]
+    """Columns for UNIQUE indexes: all but a rowid, which triggers do not know before it is assigned."""
+    statements: list[str]
 
 
 def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def create(db: sqlite3.Connection, table: RandomTable) -> None:
+    for statement in table.statements:
+        db.execute(statement)
+
+
 def random_table(rnd: Random, name: str) -> RandomTable:
-    """Make a table of any kind that capture takes."""
+    """Make a table of any kind that capture takes, with or without UNIQUE constraints and indexes."""
     names = rnd.sample(COLUMN_NAMES, rnd.randint(2, 6))
     shape = rnd.choice(["rowid", "rowid", "without rowid", "strict", "integer"])
     key = rnd.sample(names, 1 if shape == "integer" else rnd.choice([1, 1, 2, min(3, len(names))]))
     kinds = STRICT_KEYS if shape == "strict" else KEY_COLUMNS
     definitions: list[str] = []
-    coarse = False
+    indexable = list(names)
+    plain: list[str] = []
     for column in names:
-        kind = (
-            rnd.choice(kinds) if column in key else rnd.choice(kinds if shape == "strict" else ["", "TEXT"])
-        )
+        kind = rnd.choice(kinds if column in key or shape == "strict" else OTHER_COLUMNS)
         if shape == "integer" and column in key:
             kind = "INTEGER"
-        exact = kind == "TEXT" or (shape == "integer") or (shape == "strict" and kind == "BLOB")
-        coarse |= column in key and not exact
+        elif column not in key and rnd.random() < 0.25:
+            kind += rnd.choice(CONSTRAINTS)
+        if kind == "INTEGER" and column in key:
+            indexable.remove(column)
+        elif column not in key and "DEFAULT" not in kind:
+            plain.append(column)
         definitions.append(f"{quoted(column)} {kind}")
-    if shape != "strict" and len(names) > len(key) and rnd.random() < 0.3:
-        base = quoted(next(column for column in names if column not in key))
-        stored = rnd.choice(["VIRTUAL", "STORED"])
+    if shape != "strict" and plain and rnd.random() < 0.3:
+        # Not of a column with a default: triggers see it computed before REPLACE puts the default in.
+        base = quoted(plain[0])
+        stored = rnd.choice(["VIRTUAL", "STORED", "STORED UNIQUE"])
         definitions.append(
             f"generated GENERATED ALWAYS AS (typeof({base}) || ifnull(length({base}), 0)) {stored}"
         )
@@ -84,11 +110,25 @@ def random_table(rnd: Random, name: str) -> RandomTable:
         quoted(column) + rnd.choice(["", "", " DESC", " COLLATE NOCASE"] if shape == "rowid" else [""])
         for column in key
     )
-    coarse |= "NOCASE" in constraint
-    definitions.append(f"PRIMARY KEY ({constraint})")
+    definitions.append(f"PRIMARY KEY ({constraint}) {rnd.choice(['', '', 'ON CONFLICT REPLACE'])}")
     suffix = {"without rowid": " WITHOUT ROWID", "strict": " STRICT"}.get(shape, "")
-    create = f"CREATE TABLE {quoted(name)} ({', '.join(definitions)}){suffix}"
-    return RandomTable(name, key, names, create, coarse)
+    statements = [f"CREATE TABLE {quoted(name)} ({', '.join(definitions)}){suffix}"]
+    table = RandomTable(name, key, names, indexable, statements)
+    if indexable and rnd.random() < 0.4:
+        statements.append(random_unique_index(rnd, table))
+    return table
+
+
+def random_unique_index(rnd: Random, table: RandomTable) -> str:
+    """Make a UNIQUE index of any kind, written as oddly as people may."""
+    terms: list[str] = []
+    columns = table.indexable
+    for column in rnd.sample(columns, rnd.randint(1, min(2, len(columns)))):
+        bracketed = f"[{column}]" if "]" not in column else quoted(column)
+        terms.append(rnd.choice(UNIQUE_TERMS).format(rnd.choice([quoted(column), bracketed])))
+    where = rnd.choice(UNIQUE_CONDITIONS).format(quoted(rnd.choice(columns)))
+    number = rnd.randrange(10**9)
+    return f"CREATE UNIQUE INDEX unique_{number} ON {quoted(table.name)} ({', '.join(terms)}) {where}"
 
 
 def random_value(rnd: Random) -> Any:
@@ -109,17 +149,13 @@ def random_value(rnd: Random) -> Any:
     )
 
 
-def random_write(rnd: Random, db: sqlite3.Connection, table: RandomTable, *, replace: bool) -> None:
+def random_write(rnd: Random, db: sqlite3.Connection, table: RandomTable) -> None:
     """Run one write; one that breaks a constraint just fails."""
     name = quoted(table.name)
     some = quoted(rnd.choice(table.key if rnd.random() < 0.7 else table.columns))
     roll = rnd.random()
-    conflicts = ["", " OR IGNORE", " OR FAIL"]
-    if db.in_transaction:
-        conflicts.append(" OR ROLLBACK")
-    if replace:
-        conflicts += [" OR REPLACE"] * 3
-    conflict = rnd.choice(conflicts)
+    conflicts = ["", " OR IGNORE", " OR FAIL", " OR REPLACE", " OR REPLACE", " OR REPLACE"]
+    conflict = rnd.choice([*conflicts, " OR ROLLBACK"] if db.in_transaction else conflicts)
     values = [random_value(rnd) for _ in table.columns]
     marks = ", ".join("?" if rnd.random() < 0.97 else "CAST(x'ff41' AS TEXT)" for _ in table.columns)
     values = values[: marks.count("?")]

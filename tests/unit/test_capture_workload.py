@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from random import Random
 from typing import TYPE_CHECKING
@@ -9,7 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdc.capture import Capture
-from tests.support.random_sql import NAMES, RandomTable, quoted, random_table, random_write
+from tests.support.random_sql import (
+    NAMES,
+    RandomTable,
+    create,
+    quoted,
+    random_table,
+    random_unique_index,
+    random_write,
+)
 from tests.support.replica import Replica, assert_equal
 
 if TYPE_CHECKING:
@@ -30,7 +39,7 @@ def _write_some(rnd: Random, db: sqlite3.Connection, tables: list[RandomTable]) 
             inside = kind == "savepoint" and number % 4 == 0 and db.in_transaction
             if inside:
                 db.execute("SAVEPOINT s")
-            random_write(rnd, db, table, replace=not table.coarse)
+            random_write(rnd, db, table)
             if inside and db.in_transaction:
                 db.execute(rnd.choice(["RELEASE s", "ROLLBACK TO s"]))
         if db.in_transaction:
@@ -50,13 +59,13 @@ def _change_schema(rnd: Random, db: sqlite3.Connection, tables: list[RandomTable
         tables[tables.index(table)] = table._replace(name=fresh)
     elif roll < 0.5:
         new = random_table(rnd, fresh)
-        db.execute(new.create)
+        create(db, new)
         tables.append(new)
     elif roll < 0.7:
         db.execute(f"DROP TABLE {name}")
         tables.remove(table)
         new = random_table(rnd, table.name if rnd.random() < 0.6 else fresh)
-        db.execute(new.create)
+        create(db, new)
         tables.append(new)
     elif roll < 0.85:
         old = rnd.choice(table.key)
@@ -65,7 +74,12 @@ def _change_schema(rnd: Random, db: sqlite3.Connection, tables: list[RandomTable
         tables[tables.index(table)] = table._replace(
             key=[new_name if column == old else column for column in table.key],
             columns=[new_name if column == old else column for column in table.columns],
+            indexable=[new_name if column == old else column for column in table.indexable],
         )
+    elif roll < 0.95 and table.indexable:
+        # Rows that are there already may be in its way.
+        with contextlib.suppress(sqlite3.IntegrityError):
+            db.execute(random_unique_index(rnd, table))
     else:
         db.execute(f"CREATE INDEX index_{rnd.randrange(10**6)} ON {name} ({quoted(table.columns[-1])})")
 
@@ -83,7 +97,7 @@ async def test_a_replica_kept_from_changes_equals_the_database_after_every_poll(
         db.execute("PRAGMA recursive_triggers = ON")
     tables = [random_table(rnd, name) for name in rnd.sample(NAMES, rnd.randint(1, 4))]
     for table in tables:
-        db.execute(table.create)
+        create(db, table)
     _write_some(rnd, db, tables)
     replica = Replica()
     async with Capture(path) as capture:

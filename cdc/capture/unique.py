@@ -1,0 +1,141 @@
+"""UNIQUE constraints and indexes of a table, as conditions for the row that REPLACE would delete.
+
+REPLACE deletes the rows in conflict with the new one without firing their delete trigger, so a trigger must
+log their keys before. For that, each index is turned into SQL that says which stored row is in conflict with
+NEW. Expressions and partial indexes exist only as the text of CREATE INDEX, which is taken apart here; their
+text is not rewritten, but evaluated over a row that has NEW's values under the columns' names.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from cdc.capture.identifiers import folded, quoted
+
+if TYPE_CHECKING:
+    from cdc.capture.introspect import ColumnInfo, IndexInfo, TableInfo
+
+
+class Conflict(msgspec.Struct, frozen=True):
+    """When a stored row stands in the way of NEW, by one index.
+
+    ``condition`` is over the table's row and NEW; ``changed`` over OLD and NEW: only an update that it holds
+    for can meet another row (empty: any can).
+    """
+
+    condition: str
+    changed: str
+
+
+def conflicts_of(info: TableInfo, *, exact_key: bool) -> tuple[Conflict, ...]:
+    """Give the conflicts that REPLACE can resolve by deleting a row of another key.
+
+    Args:
+        info: the table.
+        exact_key: rows in conflict by the primary key have the same key, to the byte.
+    """
+    return tuple(
+        _conflict(info, index) for index in info.indexes if index.unique and not (index.primary and exact_key)
+    )
+
+
+def stored(info_name: str, column: str) -> str:
+    """Name a column of the table's row, in a trigger's query of that table (see `from_table`)."""
+    return f"{quoted(_row_name(info_name))}.{quoted(column)}"
+
+
+def from_table(name: str) -> str:
+    """Name the table in a trigger's query.
+
+    By its own name, which index expressions may use; but a table called new or old would hide the row that
+    the trigger fires for.
+    """
+    row = _row_name(name)
+    return quoted(name) if row == name else f"{quoted(name)} AS {quoted(row)}"
+
+
+def _row_name(table: str) -> str:
+    return "_cdc_row" if folded(table) in ("new", "old") else table
+
+
+def _conflict(info: TableInfo, index: IndexInfo) -> Conflict:
+    terms, where = split_create_index(index.sql) if index.sql else ([], "")
+    columns = {column.name: column for column in info.columns}
+    conditions: list[str] = []
+    changed: list[str] = []
+    for position, (name, collation) in enumerate(index.columns):
+        if name is None:
+            expression = terms[position]
+            conditions.append(f"({expression}) COLLATE {quoted(collation)} = {_of_new(expression, info)}")
+            continue
+        side = f"{stored(info.name, name)} COLLATE {quoted(collation)}"
+        conditions.append(f"{side} = {_new_value(columns[name])}")
+        changed.append(f"OLD.{quoted(name)} COLLATE {quoted(collation)} IS NOT NEW.{quoted(name)}")
+    if where:
+        conditions += [f"({where})", _of_new(where, info)]
+    plain = not where and len(changed) == len(index.columns)
+    return Conflict(" AND ".join(conditions), " OR ".join(changed) if plain else "")
+
+
+def _new_value(column: ColumnInfo) -> str:
+    # REPLACE puts the default in the place of a NULL that may not be, after BEFORE triggers have run.
+    if column.not_null and column.default is not None:
+        return f"coalesce(NEW.{quoted(column.name)}, ({column.default}))"
+    return f"NEW.{quoted(column.name)}"
+
+
+def _of_new(expression: str, info: TableInfo) -> str:
+    """Evaluate an expression over NEW's values of the columns it names: the others can still be dropped."""
+    words = {folded(_unquoted(token)) for token in _tokens(expression)}
+    named = [column for column in info.columns if folded(column.name) in words]
+    values = ", ".join(f"{_new_value(column)} AS {quoted(column.name)}" for column in named) or "1"
+    return f"(SELECT {expression} FROM (SELECT {values}) AS {quoted(info.name)})"
+
+
+_TOKEN: Final = re.compile(
+    r"""\s+ | --[^\n]*(?:\n|$) | /\*.*?(?:\*/|$)
+    | '(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^\]]*\]
+    | [^\W\d][\w$]* | .""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def split_create_index(sql: str) -> tuple[list[str], str]:
+    """Take CREATE INDEX apart: the indexed terms without ASC or DESC, and the condition of a partial one."""
+    tokens = _tokens(sql)
+    depth = 0
+    terms: list[list[str]] = []
+    for position, token in enumerate(tokens):
+        depth += {"(": 1, ")": -1}.get(token, 0)
+        if token == ")" and depth == 0:  # noqa: S105 -- a token of SQL
+            return [_without_direction(term) for term in terms], _after_where(tokens[position + 1 :])
+        if depth == 1 and token in ("(", ","):
+            terms.append([])
+        elif depth:
+            terms[-1].append(token)
+    return [], ""
+
+
+def _without_direction(term: list[str]) -> str:
+    while term and (term[-1].isspace() or term[-1].upper() in ("ASC", "DESC")):
+        term = term[:-1]
+    return "".join(term).strip()
+
+
+def _after_where(rest: list[str]) -> str:
+    text = "".join(rest).strip()
+    return text[len("WHERE") :].strip() if text.upper().startswith("WHERE") else ""
+
+
+def _tokens(sql: str) -> list[str]:
+    """Give the tokens of SQL, comments as spaces; joined they mean the same."""
+    return [" " if token.startswith(("--", "/*")) else token for token in _TOKEN.findall(sql)]
+
+
+def _unquoted(token: str) -> str:
+    if token[:1] in ('"', "`"):
+        return token[1:-1].replace(token[0] * 2, token[0])
+    return token[1:-1] if token[:1] == "[" else token
