@@ -491,13 +491,15 @@ def deleted_topic_waited_for(put: Put) -> None:
 
 
 @mutant
-def epoch_nonce_ignored(put: Put) -> None:
-    """Another log with the same epoch number is taken for ours."""
+def lives_told_by_their_number_alone(put: Put) -> None:
+    """Neither the epoch's nonce nor that of the log's row is looked at: another database is taken for ours."""
     plan = cdc.plan.plan_poll
 
     def blind(head: Any, state: Any) -> Any:
         if head is not None and head.epoch == state.epoch:
             head = _replace(head, epoch_nonce=state.epoch_nonce)
+            if head.change_id <= state.high:
+                state = _replace(state, prev_nonce=head.nonce)
         return plan(head, state)
 
     put(cdc.poller, "plan_poll", blind)
@@ -630,3 +632,52 @@ def reread_forgotten(put: Put) -> None:
             contents.log, contents.next_id = log, next_id
 
     put(source, "install_tables", forgetful)
+
+
+@mutant
+def emptied_topic_goes_on_in_its_epoch(put: Put) -> None:
+    """A topic without a whole group begins again in the same life (the code as first written)."""
+    take_note = KafkaPublication._take_note
+
+    def trusting(self: KafkaPublication, found: Any) -> None:
+        take_note(self, found)
+        self._emptied = False
+
+    put(KafkaPublication, "_take_note", trusting)
+
+
+@mutant
+def begun_anew_unnoticed(put: Put) -> None:
+    """Nodes go on in a topic that is not the one they knew (the code as first written)."""
+
+    async def never(*_: Any) -> bool:
+        return False
+
+    async def further_back(reader: Any, topics: Any, checkpoint: Any) -> int:
+        start, stop = await reader.bounds(topics.events)
+        offset = checkpoint.offset
+        proved = start < offset <= stop and await consumers.bootstrap._proves(
+            reader, topics, offset - 1, checkpoint
+        )
+        return offset if proved else start
+
+    put(consumers.node, "begun_anew", never)
+    put(consumers.node, "resume_offset", further_back)
+
+
+@mutant
+def old_groups_move_the_offset(put: Put) -> None:
+    """The stored offset lies behind a group that proves nothing: a needless load (the code as first written)."""
+    end = Assembler._end
+
+    def moving(self: Assembler, event: Any) -> None:
+        end(self, event)
+        self.offset = event.offset + 1
+
+    put(Assembler, "_end", moving)
+
+
+@mutant
+def all_take_over_at_a_goodbye(put: Put) -> None:
+    """Pollers that stand by displace each other for ever (the code as first written)."""
+    put(limits, "STANDBY_LOOK_SECONDS", 0.0)
