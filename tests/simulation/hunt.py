@@ -20,6 +20,9 @@ def hunt(name: str, seeds_max: int = SEEDS_MAX) -> tuple[int, str] | None:
             try:
                 run_seed(seed)
             except ViolationError as error:
+                if isinstance(error.__cause__, (AttributeError, NameError, TypeError, AssertionError)):
+                    # The mutant or the simulation is wrong, which finds nothing.
+                    raise error.__cause__ from None
                 return seed, str(error)
     return None
 

@@ -251,6 +251,11 @@ class SimConsumer:
         assert partition.topic == self._topic
         self._position = offset
 
+    async def position(self, partition: TopicPartition) -> int:
+        assert partition.topic == self._topic
+        await asyncio.sleep(0)
+        return self._position
+
     async def topics(self) -> set[str]:
         await self.broker.answer()
         return set(self.broker.topics)
