@@ -51,6 +51,14 @@ def add_key_column(number: int) -> str:
     return f"ALTER TABLE {LOG} ADD COLUMN k{number}"
 
 
+def comparable(sql: str | None) -> str:
+    """Give what is the same of a statement as written and as stored.
+
+    SQLite stores the text; the Turso engine writes it anew, with other spaces and != for <>.
+    """
+    return "".join((sql or "").split()).replace("<>", "!=")
+
+
 def trigger_names(table_id: int) -> tuple[str, ...]:
     """Give the names of all triggers a table can have; by id, so that no table name can spoil them."""
     return tuple(f"_cdc_{table_id}_{event}" for event in _EVENTS)

@@ -19,6 +19,7 @@ from cdc.capture.ddl import (
     NO_TABLE_ID,
     TABLES_COLUMNS,
     add_key_column,
+    comparable,
     trigger_names,
     triggers_of,
 )
@@ -188,7 +189,7 @@ def _is_captured(table: Table, entry: Registered | None, schema: Schema, ours: d
         return False
     wanted = triggers_of(table, entry.id)
     there = [ours[name] for name in wanted if name in ours]
-    if [row.sql for row in there] != list(wanted.values()):
+    if list(map(comparable, [row.sql for row in there])) != list(map(comparable, wanted.values())):
         return False
     # SQLite fires the trigger created last first; ours must come before the application's.
     others = [row.created for row in schema.tables[table.name].triggers if row.name not in wanted]
