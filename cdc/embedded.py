@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from cdc.capture import CaptureStaleError
 from cdc.plan import log_head
 from cdc.poller import Polled, Poller
 from consumers.groups import Group, Verdict
 from schemas.codec import decode_definition
-from schemas.errors import CacheBusyError, CacheError, SourceUnavailableError
+from schemas.errors import CacheBusyError, CacheError, SourceError
 from schemas.event import NIL, Op
 from schemas.retrying import Backoff, IdlePace, pause
 from schemas.snapshot import Database
@@ -134,18 +135,20 @@ async def run(
             async with open_writer() as writer, open_capture() as capture:
                 if not await capture.installed():
                     await capture.install()
-                backoff.reset()
                 await _follow(capture, CachePublication(writer, capture.client.url), pause_seconds, stop)
         except CacheBusyError:
             raise
-        except (SourceUnavailableError, CacheError) as error:
+        except (SourceError, CaptureStaleError, CacheError) as error:
             seconds = backoff.next()
             _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
             await pause(stop, seconds)
 
 
 async def _follow(
-    capture: Capture, publication: CachePublication, pause_seconds: float, stop: asyncio.Event
+    capture: Capture,
+    publication: CachePublication,
+    pause_seconds: float,
+    stop: asyncio.Event,
 ) -> None:
     poller = Poller(capture, publication)
     pace = IdlePace(pause_seconds)

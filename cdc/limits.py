@@ -11,6 +11,9 @@ HEARTBEAT_SECONDS = 2.0
 SNAPSHOT_LOOK_SECONDS = 60.0
 """How often a poller looks whether there is a snapshot to start from: retention takes announcements."""
 
+ANNOUNCEMENTS_MAX = 5
+"""How often a finished snapshot is announced while a running poller writes in between."""
+
 STANDBY_SILENCE_SECONDS = 6.0
 """Silence of the topic after which a poller that stands by takes over: three heartbeats."""
 

@@ -173,8 +173,13 @@ class Assembler:
         else:
             self.counters.skipped += 1
         self._forget_run()
-        if self.outdated is None:
-            # Behind a group of an older life the offset would not be proved by what the cache has.
+        head = self.groups.head
+        if head is not None and (event.epoch, event.high, event.nonce) == (
+            head.epoch,
+            head.change_id,
+            head.nonce,
+        ):
+            # Behind any other group the offset would not be proved by what the cache has.
             self.offset = event.offset + 1
 
     def _abandon_open(self) -> bool:

@@ -53,7 +53,21 @@ async def begun_anew(reader: TopicReader, topics: Topics, checkpoint: Checkpoint
     offset = checkpoint.offset
     if offset is None or offset <= start:
         return False
-    return offset > stop or not await _proves(reader, topics, offset - 1, checkpoint)
+    if offset <= stop and await _proves(reader, topics, offset - 1, checkpoint):
+        return False
+    found = await newest_snapshot(reader, topics)
+    return found is None or not _just_loaded(found, checkpoint)
+
+
+def _just_loaded(found: FoundSnapshot, checkpoint: Checkpoint) -> bool:
+    """Whether the cache is exactly this snapshot: nothing was applied behind it yet."""
+    position = found.announcement.position
+    return (
+        position.epoch == checkpoint.epoch
+        and position.epoch_nonce == checkpoint.epoch_nonce
+        and (position.change_id, position.nonce) == (checkpoint.change_id, checkpoint.nonce)
+        and found.next_offset == checkpoint.offset
+    )
 
 
 def _is_ahead(found: FoundSnapshot, checkpoint: Checkpoint) -> bool:
@@ -75,8 +89,8 @@ async def _proves(reader: TopicReader, topics: Topics, offset: int, checkpoint: 
         event.last
         and event.offset == offset
         and (event.epoch, event.epoch_nonce) == (checkpoint.epoch, checkpoint.epoch_nonce)
-        and event.high <= checkpoint.change_id
-        and (event.high < checkpoint.change_id or event.nonce == checkpoint.nonce)
+        # The nonce of the very row: a lower id is in a restored backup, too.
+        and (event.high, event.nonce) == (checkpoint.change_id, checkpoint.nonce)
     )
 
 

@@ -79,7 +79,6 @@ async def follow_forever(
     while not stop.is_set():
         try:
             async with open_writer() as writer:
-                backoff.reset()
                 await _follow(KafkaNode(writer, client_options, topics, stop), backoff, stop)
         except CacheBusyError:
             raise

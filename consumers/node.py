@@ -131,7 +131,14 @@ class KafkaNode:
                     # Nobody goes on in an old life behind groups of a newer one: the topic was begun anew.
                     stopped_by = assembler.outdated
                 if stopped_by is not None:
+                    # What is whole before it is shown now: the way across may take long to appear.
+                    await self._settle()
+                    await self._commit_ready(assembler, even_idle=True)
+                    await self._settle()
                     return await self._way_across(stopped_by, once=once)
+            elif until is not None:
+                # Control records are never handed over, but stand in the topic.
+                offset = max(offset, await subscription.position())
             ready = bool(self._writer.groups.ready)
             if ready or loop.time() - idle_since > limits.IDLE_COMMIT_SECONDS:
                 idle_since = loop.time()
@@ -192,7 +199,8 @@ class KafkaNode:
     async def _abandon(self) -> None:
         """Leaves nothing half done behind, whatever went wrong."""
         if self._committing is not None:
-            await asyncio.wait([self._committing])
+            # What it raised is either on its way out already, or met again by the next commit.
+            await asyncio.gather(self._committing, return_exceptions=True)
         self._committing = None
         self._streamed_rows = 0
         await self._writer.reset()

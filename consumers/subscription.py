@@ -36,6 +36,7 @@ class Subscription:
         self._partition = TopicPartition(topic, PARTITION)
         self._start = offset
         self._last_seen = 0.0
+        self._end_seen = -1
         self._committed = -1
         self._committed_at = 0.0
         self._committing: asyncio.Task[None] | None = None
@@ -88,6 +89,11 @@ class Subscription:
             self._last_seen = now
         return []
 
+    async def position(self) -> int:
+        """The offset that is read next: also past control records, which are never handed over."""
+        async with kafka_errors(f"reading topic {self._topic}"):
+            return await self._consumer.position(self._partition)
+
     async def end_offset(self) -> int:
         """The offset that the next record of the topic will get."""
         async with kafka_errors(f"asking for the end of topic {self._topic}"):
@@ -125,4 +131,9 @@ class Subscription:
         async with kafka_errors(f"watching topic {self._topic}"):
             if self._topic not in await self._consumer.topics():
                 raise TopicGoneError(f"topic {self._topic} does not exist any more", "run: cdc poll")
-            await self._consumer.end_offsets([self._partition])
+            end = (await self._consumer.end_offsets([self._partition]))[self._partition]
+            position = await self._consumer.position(self._partition)
+        # aiokafka does not say when its fetching routine has died: by now we are past the last look's end.
+        if position < self._end_seen:
+            raise KafkaUnavailableError(f"reading topic {self._topic} stands still", "see Kafka's log")
+        self._end_seen = end

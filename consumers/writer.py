@@ -62,13 +62,18 @@ class CacheWriter:
             if await asyncio.to_thread(self.path.exists):
                 await self._open_file(check=self._check)
         except BaseException:
-            self._lock.release()
+            await self._leave()
             raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._close_file()
-        self._lock.release()
+        await self._leave()
+
+    async def _leave(self) -> None:
+        try:
+            await self._close_file()
+        finally:
+            self._lock.release()
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -152,7 +157,10 @@ class CacheWriter:
     async def _open_file(self, *, check: bool) -> None:
         try:
             store = await asyncio.to_thread(Store.open, self.path, shared=self._shared, check=check)
+            self._applier = Applier(store)
+            quarantined = await self._applier.quarantined()
         except CacheCorruptError as error:
+            await self._close_file()
             aside = self.path.with_name(f"{self.path.name}.corrupt-{int(time.time())}")
             self.path.rename(aside)
             _log.error(
@@ -160,11 +168,10 @@ class CacheWriter:
             )
             self.groups = Groups(None)
             return
-        self._applier = Applier(store)
         checkpoint = store.checkpoint
         if checkpoint is not None:
             self.database_id, self.source_url = checkpoint.database_id, checkpoint.source_url
-        self.groups = Groups(_head(checkpoint), await self._applier.quarantined())
+        self.groups = Groups(_head(checkpoint), quarantined)
 
     async def _close_file(self) -> None:
         if self._applier is not None:

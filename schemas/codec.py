@@ -81,20 +81,27 @@ def decode_definition(data: bytes | msgspec.Raw) -> TableDefinition:
 
 def _refusal(data: bytes, reason: str) -> BadEventError | UnsupportedVersionError:
     """Say why the bytes are no event that this version reads."""
-    try:
-        version = _decode_version(data).version
-    except GARBAGE:
-        version = 0
+    version = _version_of(data)
     if version > EVENT_VERSION:
         return newer_version("an event", version, EVENT_VERSION)
     return bad_event(f"a record that is no event ({reason})")
 
 
-class _Version(msgspec.Struct, array_like=True):
-    version: int
+def _version_of(data: bytes) -> int:
+    """The version of what has as much of an event as every version has; 0 for a stranger's record."""
+    try:
+        fields = _decode_fields(data)
+        version, offset = _decode_integer(fields[0]), fields[_OFFSET_INDEX]
+        _decode_integer(offset)
+    except (*GARBAGE, IndexError):
+        return 0
+    return version
 
+
+_OFFSET_INDEX = ChangeEvent.__struct_fields__.index("offset")
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_event = msgspec.msgpack.Decoder(ChangeEvent).decode
-_decode_version = msgspec.msgpack.Decoder(_Version).decode
+_decode_fields = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_integer = msgspec.msgpack.Decoder(int).decode
 _definition_decoder = msgspec.msgpack.Decoder(TableDefinition)

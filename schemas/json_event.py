@@ -69,7 +69,12 @@ def is_json(data: bytes) -> bool:
 
 
 class _Version(msgspec.Struct):
+    """As much of an event as every version has: a stranger's record must not look like a later one."""
+
     version: int
+    epoch: int
+    writer: int
+    offset: int
 
 
 # The fields of ChangeEvent with key and after as JSON gives them.

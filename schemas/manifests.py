@@ -33,10 +33,12 @@ class FoundSnapshot(msgspec.Struct, frozen=True):
     def next_offset(self) -> int:
         """Where whoever loaded it reads on.
 
-        The announcement counts, so nothing that counts lies between it and ``from_offset``; and it is the
-        record that proves the offset behind it when the reader comes back.
+        Behind the announcement where nothing lies between it and ``from_offset``: it proves that offset when
+        the reader comes back. What a running poller published meanwhile must be read, too.
         """
-        return self.announcement_offset + 1
+        if self.announcement_offset == self.announcement.from_offset:
+            return self.announcement_offset + 1
+        return self.announcement.from_offset
 
 
 def _any_will_do(_: Announcement) -> bool:

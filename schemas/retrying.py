@@ -9,22 +9,29 @@ import time
 BACKOFF_SECONDS_MIN = 0.2
 """First pause after a failure."""
 
+WORKED_SECONDS = 30.0
+"""A try that lasted so long did not fail at once."""
+
 BACKOFF_SECONDS_MAX = 10.0
 """Longest pause after repeated failures."""
 
 
 class Backoff:
-    """Growing pauses with jitter, so that pollers and nodes do not come back all at once."""
+    """Growing pauses with jitter, so that pollers and nodes do not come back all at once.
+
+    A try that lasted for a while did work: the pause after it is short again.
+    """
 
     def __init__(self) -> None:
         self._seconds = BACKOFF_SECONDS_MIN
-
-    def reset(self) -> None:
-        """It worked: the next pause is short again."""
-        self._seconds = BACKOFF_SECONDS_MIN
+        self._tried_at = time.monotonic()
 
     def next(self) -> float:
         """The length of the next pause, in seconds."""
+        now = time.monotonic()
+        if now - self._tried_at > WORKED_SECONDS:
+            self._seconds = BACKOFF_SECONDS_MIN
+        self._tried_at = now + self._seconds
         seconds = self._seconds * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, not a secret
         self._seconds = min(self._seconds * 2, BACKOFF_SECONDS_MAX)
         return seconds

@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    OffsetOutOfRangeError,
+    RecordListTooLargeError,
+    UnknownTopicOrPartitionError,
+)
 
-from schemas.errors import KafkaUnavailableError
+from schemas.errors import KafkaUnavailableError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -32,6 +38,9 @@ STOP_SECONDS_MAX = 3.0
 
 _CLOSED_TRANSPORT = "the handler is closed"
 """uvloop's RuntimeError for a write to a connection just lost, where aiokafka 0.14 expects an OSError."""
+
+WINDOW_BYTES_MAX = 32 * 1024 * 1024
+"""About how much of a topic is held at once when it is read backwards."""
 
 FETCH_WAIT_MS = 20
 """How long the broker may hold a fetch at a topic's end: the next range cannot be asked for before."""
@@ -69,6 +78,11 @@ async def kafka_errors(doing: str, seconds: float = REQUEST_SECONDS_MAX) -> Asyn
             yield
     except UnknownTopicOrPartitionError as error:
         raise TopicGoneError(f"{doing}: there is no such topic", "run: cdc poll") from error
+    except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+        raise UsageError(
+            f"{doing}: the broker refuses records of this size",
+            "set the topic's max.message.bytes to 1048588 or more, or lower kafka batch.size",
+        ) from error
     except TimeoutError as error:
         raise KafkaUnavailableError(
             f"{doing}: no answer from Kafka within {seconds:g} s", "check that the broker runs"
@@ -185,11 +199,17 @@ class TopicReader:
                 last_record = loop.time()
                 position = records[-1].offset + 1
                 yield [record for record in records if record.offset < stop]
+            elif (reached := await self._position(partition)) > position:
+                position = reached  # past control records and what compaction removed
             elif loop.time() - last_record > STALL_SECONDS_MAX:
                 raise KafkaUnavailableError(
                     f"reading topic {topic}: silent for {STALL_SECONDS_MAX:g} s at offset {position}",
                     "check that the broker runs, and the right to READ the topic",
                 )
+
+    async def _position(self, partition: TopicPartition) -> int:
+        async with kafka_errors(f"reading topic {partition.topic}"):
+            return await self._consumer.position(partition)
 
     async def record(self, topic: str, offset: int) -> ConsumerRecord | None:
         """The record at an offset within the bounds; None where compaction removed it."""
@@ -208,11 +228,12 @@ class TopicReader:
             start: first offset of interest, ``stop``: the one after the last; both within the bounds.
             stop: see ``start``.
             window: records of the first window.
-            window_max: records of the largest one, all of which are held in memory.
+            window_max: records of the largest one, fewer where they are large: a window is held in memory.
         """
         while stop > start:
             low = max(start, stop - window)
             records = [record async for page in self.pages(topic, low, stop) for record in page]
             for record in reversed(records):
                 yield record
-            stop, window = low, min(window * 4, window_max)
+            mean_bytes = sum(len(record.value or b"") for record in records) // max(1, len(records)) + 1
+            stop, window = low, min(window * 4, window_max, max(1, WINDOW_BYTES_MAX // mean_bytes))

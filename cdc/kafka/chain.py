@@ -12,6 +12,7 @@ from schemas.errors import BadEventError
 from schemas.event import Head, Op
 
 if TYPE_CHECKING:
+    from schemas.event import ChangeEvent
     from schemas.topics import TopicReader
 
 
@@ -47,6 +48,23 @@ async def chain_end(reader: TopicReader, topic: str) -> ChainEnd:
             event = decode_event(record.value or b"")
         except BadEventError:
             continue
-        if event.last and event.offset == record.offset:
+        if event.last and event.offset == record.offset and await _begins(reader, topic, start, event):
             return ChainEnd(event.head, stop, event.writer, said_goodbye=event.op == Op.END)
     return ChainEnd(None, stop)
+
+
+async def _begins(reader: TopicReader, topic: str, start: int, last: ChangeEvent) -> bool:
+    """Whether the group's first record landed, too.
+
+    A broker takes any sequence number from a producer that it does not know: where the first batch was
+    refused, the next one lands. From then on it lets none out.
+    """
+    offset = last.offset - last.index
+    if not last.index or offset < start:
+        return True
+    record = await reader.record(topic, offset)
+    try:
+        first = decode_event((record and record.value) or b"")
+    except BadEventError:
+        return False
+    return (first.index, first.offset, first.writer) == (0, offset, last.writer)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from cdc import limits
+from cdc.capture import CaptureStaleError
 from cdc.kafka.chain import chain_end
 from cdc.kafka.publication import KafkaPublication
 from cdc.kafka.sender import DisplacedError
 from cdc.poller import Polled, Poller
-from schemas.errors import GaveUpError, KafkaUnavailableError, SourceUnavailableError
+from schemas.errors import GaveUpError, KafkaUnavailableError, SourceError, SourceUnavailableError
 from schemas.retrying import BACKOFF_SECONDS_MAX, Backoff, IdlePace, pause
 from schemas.topics import TopicGoneError, TopicReader
 
@@ -105,7 +106,9 @@ async def _try_until_done(
         try:
             async with pipeline.open_capture() as capture, pipeline.publication(capture) as publication:
                 return await work(capture, publication)
-        except DisplacedError:
+        except DisplacedError as error:
+            if time.monotonic() > deadline:
+                raise GaveUpError(error.message, "try again, or leave it to the running poller") from error
             _log.info("another poller writes to this topic: looking again", topic=pipeline.topics.events)
         except (KafkaUnavailableError, SourceUnavailableError) as error:
             if time.monotonic() > deadline:
@@ -131,19 +134,21 @@ async def poll_forever(pipeline: Pipeline, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             async with pipeline.open_capture() as capture, pipeline.publication(capture) as publication:
-                backoff.reset()
                 writer = publication.writer
                 await _follow(pipeline, capture, publication, stop)
         except DisplacedError as error:
             await _stand_by(pipeline, stop, writer, error.message)
-        except (KafkaUnavailableError, SourceUnavailableError) as error:
+        except (KafkaUnavailableError, SourceError, CaptureStaleError) as error:
             seconds = backoff.next()
             _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
             await pause(stop, seconds)
 
 
 async def _follow(
-    pipeline: Pipeline, capture: Capture, publication: KafkaPublication, stop: asyncio.Event
+    pipeline: Pipeline,
+    capture: Capture,
+    publication: KafkaPublication,
+    stop: asyncio.Event,
 ) -> None:
     await _poll(capture, publication)
     poller = Poller(capture, publication)

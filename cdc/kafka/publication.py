@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Self
 import structlog
 from aiokafka import AIOKafkaProducer
 from msgspec import Raw
+from msgspec.structs import replace
 
 from cdc import limits
 from cdc.kafka.admin import ensure_topics
 from cdc.kafka.chain import chain_end
-from cdc.kafka.sender import Sender
+from cdc.kafka.sender import DisplacedError, Sender
 from cdc.kafka.snapshots import SnapshotWriter
 from cdc.plan import log_head
 from schemas.codec import encode_event
@@ -126,9 +127,9 @@ class KafkaPublication:
         index = 0
         held: list[Change] = []
         async for page in pages:
-            if held:
+            if held and page:
                 index = await self._send_page(group, index, held, last=False)
-            held = page
+            held = page or held
         if held:
             index = await self._send_page(group, index, held, last=True)
         else:
@@ -176,6 +177,8 @@ class KafkaPublication:
                 async for page in pages:
                     await chunks.add(table, page)
         written = await chunks.finish()
+        # Where the chain was there before, others may have gone on with it meanwhile.
+        goes_on = chain == self._head
         announcement = Announcement(
             snapshot=written.snapshot,
             position=log_head(state),
@@ -187,18 +190,38 @@ class KafkaPublication:
             tables=tuple(tables.values()),
             database=Database(id=state.database_id, url=self._database_url),
         )
-        # The manifest comes first: then the snapshot is there with the one record that announces it. Should
-        # another record land at that offset, or none because we die here, it points at nothing.
-        await chunks.write_manifest(self._sender.next_offset or 0)
         after = Raw(encode_announcement(announcement))
-        await self._send_control(_Header(self.writer, chain, chain.change_id), Op.SNAPSHOT, after)
-        await self._sender.flush()
+        for tries_left in reversed(range(limits.ANNOUNCEMENTS_MAX if goes_on else 1)):
+            if goes_on:
+                chain = await self._chain_now(state)
+            try:
+                # The manifest comes first: then the snapshot is there with the one record that announces it.
+                # If another record lands at that offset, or none since we die here, it points at nothing.
+                await chunks.write_manifest(self._sender.next_offset or 0)
+                await self._send_control(_Header(self.writer, chain, chain.change_id), Op.SNAPSHOT, after)
+                await self._sender.flush()
+            except DisplacedError:
+                if not tries_left:
+                    raise
+            else:
+                break
         self._head = chain
         self._database = announcement.database
         self.needs_snapshot = False
         self.written = written
         _log.info("published a snapshot", rows=written.rows, chunks=written.chunks, position=state.high)
         return written.rows
+
+    async def _chain_now(self, state: LogState) -> Head:
+        """Where the chain stands after chunks were written: a running poller went on with it meanwhile."""
+        async with TopicReader(self._clients.consumer()) as reader:
+            end = await chain_end(reader, self._topics.events)
+        head = end.head
+        same_life = head is not None and (head.epoch, head.epoch_nonce) == (state.epoch, state.epoch_nonce)
+        if head is None or not same_life or head.change_id < state.high:
+            raise DisplacedError(f"topic {self._topics.events} does not lead to the snapshot any more")
+        self._sender = Sender(self._producer, self._topics.events, end.end_offset)
+        return head
 
     async def _recover(self) -> None:
         async with TopicReader(self._clients.consumer()) as reader:
@@ -226,26 +249,17 @@ class KafkaPublication:
         final = index + len(page) - 1 if last else -1
         offset = sender.next_offset or 0
         for op, table, key, key_values, after, change_id, ts_ms in page:
+            name, values = record_key(table, key), Raw(key_values)
             row = NIL if after is None else Raw(after)
-            event = group.event(
-                op, table, Raw(key_values), row, change_id, ts_ms, index, index == final, offset
-            )
+            event = group.event(op, table, values, row, change_id, ts_ms, index, index == final, offset)
             value = encode_event(event)
-            if len(value) > limits.RECORD_BYTES_MAX:
+            if len(name) + len(value) > limits.RECORD_BYTES_MAX:
                 _log.warning("quarantined a row beyond the size limit", table=table, bytes=len(value))
-                event = group.event(
-                    Op.QUARANTINED,
-                    table,
-                    Raw(key_values),
-                    NIL,
-                    change_id,
-                    ts_ms,
-                    index,
-                    index == final,
-                    offset,
-                )
-                value = encode_event(event)
-            await sender.append(record_key(table, key), value)
+                if 2 * len(name) > limits.RECORD_BYTES_MAX:
+                    # Not even its key fits: the quarantine shows that there is such a row, not which one.
+                    name, values = record_key(table, b""), NIL
+                value = encode_event(replace(event, op=Op.QUARANTINED, key=values, after=NIL))
+            await sender.append(name, value)
             index += 1
             offset += 1
         return index

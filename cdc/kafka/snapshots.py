@@ -52,11 +52,12 @@ class SnapshotWriter:
         if table != self._table:
             await self._send_chunk()
             self._table = table
-        for _, _, key, _, after, change_id, _ in page:
-            # A row that no record can carry is announced without its image: nodes mark its key.
-            too_big = after is None or len(after) > limits.RECORD_BYTES_MAX
-            row = NIL if too_big or after is None else Raw(after)
-            size = len(key) + (1 if too_big or after is None else len(after)) + 16
+        for _, _, full_key, _, after, change_id, _ in page:
+            # A row that no record can carry is announced without its image: nodes mark its key, if that fits.
+            key = full_key if 2 * len(full_key) <= limits.RECORD_BYTES_MAX else b""
+            fits = after is not None and len(full_key) + len(after) <= limits.RECORD_BYTES_MAX
+            row = Raw(after) if after is not None and fits else NIL
+            size = len(key) + (len(after) if after is not None and fits else 1) + 16
             if self._bytes + size > limits.CHUNK_BYTES:
                 await self._send_chunk()
             self._rows.append((key, row, change_id))

@@ -158,13 +158,25 @@ def with_version(version: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "data",
-    [with_version(b"\x02"), with_version(b"\xcd\x01\x00"), b"\x91\x02", b"\x92\x02\xc3", b'{"version":2}'],
-    ids=["2", "256", "other length", "other types", "JSON"],
+    [
+        with_version(b"\x02"),
+        with_version(b"\xcd\x01\x00"),
+        b'{"version":2,"epoch":1,"writer":5,"offset":9,"more":null}',
+    ],
+    ids=["2", "256", "JSON"],
 )
 def test_a_newer_major_version_asks_for_an_upgrade(data):
     with pytest.raises(UnsupportedVersionError) as caught:
         decode_event(data)
     assert "upgrade" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x91\x02", b"\x92\x02\xc3", b'{"version":2}', b'{"version":2,"offset":"x"}']
+)
+def test_a_strangers_record_is_not_taken_for_one_of_a_newer_version(data):
+    with pytest.raises(BadEventError):
+        decode_event(data)
 
 
 @pytest.mark.parametrize("version", [b"\x00", b"\xff", b"\xc0", b"\xa12"])
