@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 
 from tests.simulation.checks import ViolationError
 from tests.simulation.scenario import run_seed
 from tests.simulation.seams import simulated
+from tests.simulation.world import say
 
 
 def main() -> int:
@@ -25,15 +27,13 @@ def main() -> int:
 
 def _one(seed: int) -> int:
     try:
-        run_seed(seed, trace=print)
+        run_seed(seed, trace=say)
     except ViolationError as error:
-        print(f"seed {seed}: {error}")
+        say(f"seed {seed}: {error}")
         if error.__cause__ is not None:
-            import traceback
-
             traceback.print_exception(error.__cause__)
         return 1
-    print(f"seed {seed} holds")
+    say(f"seed {seed} holds")
     return 0
 
 
@@ -47,9 +47,9 @@ def _many(first: int, count: int) -> int:
         except ViolationError as error:
             failed.append(seed)
             if len(failed) == 1:
-                print(f"seed {seed}: {error}\n" + "\n".join(getattr(error, "__notes__", ())))
+                say(f"seed {seed}: {error}\n" + "\n".join(getattr(error, "__notes__", ())))
             else:
-                print(f"seed {seed}: {error}")
+                say(f"seed {seed}: {error}")
             if len(failed) >= 20:
                 break
         else:
@@ -59,12 +59,12 @@ def _many(first: int, count: int) -> int:
             steps += world.loop.steps
     seconds = time.process_time() - began
     done = seed - first + 1
-    print(
+    say(
         f"{done - len(failed)}/{done} seeds hold; {commits} commits, {loads} reloads, {mints} new epochs, "
         f"{steps} steps; {seconds:.1f} s of CPU, {1000 * seconds / done:.1f} ms a seed"
     )
     if failed:
-        print(f"replay with: make simulate SEED={failed[0]}")
+        say(f"replay with: make simulate SEED={failed[0]}")
     return 1 if failed else 0
 
 

@@ -76,7 +76,11 @@ class Checks:
             world.fail(f"{name} has no checkpoint")
             return
         world.note(
-            name, "stands at %s exact %s offset %s", checkpoint.position, checkpoint.exact_at, checkpoint.offset
+            name,
+            "stands at %s exact %s offset %s",
+            checkpoint.position,
+            checkpoint.exact_at,
+            checkpoint.offset,
         )
         before = self._before.get(name)
         if before is not None and self._files[name] is not file:
@@ -107,7 +111,9 @@ class Checks:
                 row = have[key][0] if key in have else None
                 if row == want.get(key):
                     if row is not None and record_key(table, key) in marks:
-                        world.fail(f"{name} at {checkpoint.position}: {table}/{key.hex()} is there, and marked")
+                        world.fail(
+                            f"{name} at {checkpoint.position}: {table}/{key.hex()} is there, and marked"
+                        )
                 elif row is not None or record_key(table, key) not in marks:
                     world.fail(
                         f"{name} at {checkpoint.position}: {table}/{key.hex()} is {row!r}, "
@@ -130,9 +136,10 @@ class Checks:
             row = next((row for row in log if row.change_id == before.change_id), None)
             if same_life and row is not None and row.nonce == before.nonce:
                 world.fail(f"{name} was loaded needlessly at {before.position}")
-        elif same_life and (topic := world.broker.topics.get(world.topics.events)) is not None:
-            if _leads_on(topic, before, after):
-                world.fail(f"{name} was loaded needlessly at {before.position}: the topic leads to {after.position}")
+            return
+        topic = world.broker.topics.get(world.topics.events)
+        if same_life and topic is not None and _leads_on(topic, before, after):
+            world.fail(f"{name} was loaded needlessly at {before.position}: the topic leads on")
 
     def arrived(self) -> bool:
         """Whether every cache is where the source is."""

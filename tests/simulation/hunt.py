@@ -1,4 +1,4 @@
-"""Hunts every mutant: ``python -m tests.simulation.hunt``; prints the table with the seeds that each needed."""
+"""Hunts every mutant: ``python -m tests.simulation.hunt`` prints the table with the seeds each needed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tests.simulation.checks import ViolationError
 from tests.simulation.mutants import MUTANTS, mutated
 from tests.simulation.scenario import run_seed
 from tests.simulation.seams import simulated
+from tests.simulation.world import say
 
 SEEDS_MAX = 2000
 
@@ -38,9 +39,9 @@ def main() -> int:
             seconds = time.process_time() - began
             if found is None:
                 missed += 1
-                print(f"| {name} | NOT FOUND in {seeds_max} | {seconds:.0f} s |", flush=True)
+                say(f"| {name} | NOT FOUND in {seeds_max} | {seconds:.0f} s |")
             else:
-                print(f"| {name} | {found[0] + 1} | {found[1][:140]} |", flush=True)
+                say(f"| {name} | {found[0] + 1} | {found[1][:140]} |")
     return 1 if missed else 0
 
 

@@ -1,8 +1,8 @@
 """A simulated Kafka: topics of one partition, and clients with the faces of aiokafka's.
 
-What a process has handed to the network outlives it: a batch may land long after its sender died, gave up or fell
-asleep. The producer is idempotent as the real one is (a batch lands once, and not before those ahead of it) as
-long as it is asked to be.
+What a process has handed to the network outlives it: a batch may land long after its sender died, gave up or
+fell asleep. The producer is idempotent as the real one is (a batch lands once, and not before those ahead of
+it) as long as it is asked to be.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
 from tests.simulation.loop import PROCESS, Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from aiokafka import TopicPartition
 
     from tests.simulation.world import World
 
@@ -154,7 +155,7 @@ class SimProducer:
 
     async def stop(self) -> None:
         """Waits for what is under way, as aiokafka does."""
-        while any(self._queues.values()):
+        while any(self._queues.values()):  # noqa: ASYNC110 -- the network has no event to wait for
             await asyncio.sleep(0.05)
 
     def _hang_up(self) -> None:

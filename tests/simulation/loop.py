@@ -1,8 +1,8 @@
 """A deterministic event loop: virtual time, one seed, and processes that can die or sleep at any await.
 
-It stands where asyncio's own loop stands, so the shipped coroutines run unchanged. Callbacks of one process run
-in the order asyncio would run them; which process comes next is drawn from the seed. Threads do not exist: what
-is handed to an executor runs in the loop, a drawn moment later.
+It stands where asyncio's own loop does, so the shipped coroutines run unchanged. Callbacks of one process
+run in the order asyncio would run them; which one comes next is drawn from the seed. Threads do not exist:
+what is handed to an executor runs in the loop, a drawn moment later.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         return process.task
 
     def run_until(self, condition: Callable[[], bool], until: float) -> bool:
-        """Runs until the condition holds (looked at when time moves) or the time is over; says whether it holds."""
-        asyncio._set_running_loop(self)  # noqa: SLF001 -- what a loop does when it runs
+        """Runs until the condition holds (looked at when time moves) or time is over; says which."""
+        asyncio._set_running_loop(self)
         try:
             while True:
                 if not self._run_ready():
@@ -166,12 +166,20 @@ class SimLoop(asyncio.AbstractEventLoop):
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self,
+        delay: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         return self.call_at(self.now + delay, callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        *args: Any,
+        context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         if context is None:
             context = contextvars.copy_context()

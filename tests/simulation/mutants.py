@@ -217,7 +217,7 @@ def whole_streamed_groups_taken_back(put: Put) -> None:
 
 @mutant
 def half_groups_committed_when_idle(put: Put) -> None:
-    """A commit of the bare position takes the open group's streamed parts with it (the code as first written)."""
+    """A commit of the position takes streamed parts of the open group along (the code as first written)."""
     commit_ready = KafkaNode._commit_ready
 
     async def careless(self: KafkaNode, assembler: Assembler, *, even_idle: bool) -> None:
@@ -326,7 +326,7 @@ def loaded_file_shown_before_it_is_whole(put: Put) -> None:
         self._temporary = self._path
         assert self._store is not None
         self._transaction = self._store.database.begin()
-        with mock.patch.object(type(self._temporary), "rename", lambda *_: None):
+        with mock.patch.object(type(self._temporary), "rename"):
             finish(self, definitions, checkpoint)
 
     put(Loading, "_finish", hasty)
@@ -352,7 +352,7 @@ def chunks_of_any_snapshot(put: Put) -> None:
 
 
 def _replace_rows(found: Any) -> Any:
-    class Any_(int):
+    class Whatever(int):
         def __eq__(self, other: object) -> bool:
             return True
 
@@ -361,7 +361,7 @@ def _replace_rows(found: Any) -> Any:
 
         __hash__ = int.__hash__
 
-    announcement = _replace(found.announcement, chunks=Any_(), rows=Any_())
+    announcement = _replace(found.announcement, chunks=Whatever(), rows=Whatever())
     return _replace(found, announcement=announcement)
 
 
@@ -479,12 +479,12 @@ def standby_for_ever(put: Put) -> None:
 
 @mutant
 def deleted_topic_waited_for(put: Put) -> None:
-    """A poller that stands by takes a deleted topic for a broker that is away (the code as first written)."""
+    """A poller that stands by takes a deleted topic for a broker away (the code as first written)."""
 
-    class _Never(Exception):
+    class NeverError(Exception):
         pass
 
-    put(cdc.kafka.polling, "TopicGoneError", _Never)
+    put(cdc.kafka.polling, "TopicGoneError", NeverError)
 
 
 # The log.
@@ -492,7 +492,7 @@ def deleted_topic_waited_for(put: Put) -> None:
 
 @mutant
 def lives_told_by_their_number_alone(put: Put) -> None:
-    """Neither the epoch's nonce nor that of the log's row is looked at: another database is taken for ours."""
+    """Neither the epoch's nonce nor that of the log's row is looked at: another database passes for ours."""
     plan = cdc.plan.plan_poll
 
     def blind(head: Any, state: Any) -> Any:
@@ -667,7 +667,7 @@ def begun_anew_unnoticed(put: Put) -> None:
 
 @mutant
 def old_groups_move_the_offset(put: Put) -> None:
-    """The stored offset lies behind a group that proves nothing: a needless load (the code as first written)."""
+    """The stored offset lies behind a group that proves nothing: a needless load (as first written)."""
     end = Assembler._end
 
     def moving(self: Assembler, event: Any) -> None:

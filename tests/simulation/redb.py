@@ -1,4 +1,4 @@
-"""A simulated disk with redb files: commits are atomic, and a killed process leaves exactly what it committed."""
+"""A simulated disk with redb files: commits are atomic, a killed process leaves what it committed."""
 
 from __future__ import annotations
 
@@ -256,7 +256,9 @@ class SimSnapshot:
     def __init__(self, file: File) -> None:
         self._tables = file.tables
 
-    def scan(self, table: str, after: bytes | None = None, limit: int = 1000) -> list[tuple[bytes, bytes, int]]:
+    def scan(
+        self, table: str, after: bytes | None = None, limit: int = 1000
+    ) -> list[tuple[bytes, bytes, int]]:
         rows = sorted(self._tables.get(table, {}).items())
         return [(key, *row) for key, row in rows if after is None or key > after][:limit]
 

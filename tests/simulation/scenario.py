@@ -142,7 +142,9 @@ class Scenario:
             source.restore(self.world.rng.choice(source.backups))
             newest = source.now.log[-1:]
             self.world.note(
-                "source", "a backup is restored in place, log ends at %s", newest[0].change_id if newest else None
+                "source",
+                "a backup is restored in place, log ends at %s",
+                newest[0].change_id if newest else None,
             )
             self.world.checks.incident()
 
@@ -198,7 +200,9 @@ class Scenario:
 
     def delete_topics(self) -> None:
         topics = self.world.topics
-        names = self.world.rng.choice(((topics.events,), (topics.snapshots,), (topics.events, topics.snapshots)))
+        names = self.world.rng.choice(
+            ((topics.events,), (topics.snapshots,), (topics.events, topics.snapshots))
+        )
         for name in names:
             self.world.broker.delete(name)
             self.world.note("broker", "topic %s is deleted", name)

@@ -1,7 +1,7 @@
 """A simulated source database: tables, triggers, the change log, backups; read by the shipped CaptureReader.
 
-The shipped reader and the shipped second look at the log talk SQL; here that is a handful of known statements,
-answered from plain dictionaries of one moment.
+The shipped reader and the shipped second look at the log talk SQL; here that is a handful of known
+statements, answered from plain dictionaries of one moment.
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ class Contents(msgspec.Struct):
 
 
 _TABLE_EXTRAS: dict[str, Any] = {
-    name: value
-    for name, value in {"index": None, "conflicts": ()}.items()
-    if name in Table.__struct_fields__
+    name: value for name, value in {"index": None, "conflicts": ()}.items() if name in Table.__struct_fields__
 }
 _READER_EXTRAS: dict[str, Any] = (
     {"ranged": frozenset()} if "ranged" in inspect.signature(reader.CaptureReader).parameters else {}
@@ -241,7 +239,7 @@ _select_touched = functools.cache(queries.select_touched)
 
 
 class SimTransaction:
-    """Stands for the driver's Transaction: one moment of the source, and what a write transaction adds to it."""
+    """Stands for the driver's Transaction: one moment of the source, and what a transaction adds to it."""
 
     def __init__(self, source: SimSource, contents: Contents) -> None:
         self.source = source
@@ -263,7 +261,7 @@ class SimTransaction:
         await self._travel()
         return [ResultSet((), self._answer(one.sql, tuple(one.args))) for one in statements]
 
-    def _answer(self, sql: str, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    def _answer(self, sql: str, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:  # noqa: PLR0911 -- a table
         contents = self.contents
         log = contents.log
         if sql is capture_log._STATE_SQL:
@@ -323,7 +321,7 @@ class SimTransaction:
 
 
 class SimCapture:
-    """Stands for Capture: the schema and the triggers are simulated, reading and minting are the shipped code."""
+    """Stands for Capture: schema and triggers are simulated, reading and minting are the shipped code."""
 
     def __init__(self, source: SimSource) -> None:
         self.source = source
@@ -391,7 +389,7 @@ class SimCapture:
     async def _writing(self) -> AsyncGenerator[SimTransaction, None]:
         source = self.source
         await self._travel()
-        while source.locked:
+        while source.locked:  # noqa: ASYNC110 -- SQLite polls its lock too
             await asyncio.sleep(0.02)
         source.writer = PROCESS.get()
         try:
@@ -408,7 +406,11 @@ def install_tables(
 ) -> None:
     """Makes triggers where they are missing or old, with a log row of op t, as `Capture.install` does."""
     for name, table in contents.schema.items():
-        if triggers.get(name) != table.fingerprint or name not in registered or not registered[name].fingerprint:
+        if (
+            triggers.get(name) != table.fingerprint
+            or name not in registered
+            or not registered[name].fingerprint
+        ):
             entry = registered.get(name)
             table_id = entry.id if entry else max((one.id for one in registered.values()), default=0) + 1
             registered[name] = Registered(table_id, name, table.fingerprint)
@@ -421,4 +423,13 @@ def install_tables(
             source.log_control(contents, entry.id, "t")
 
 
-__all__ = ["NO_TABLE_ID", "OP_EPOCH", "Contents", "SimCapture", "SimSource", "install_tables", "make_table", "stale"]
+__all__ = [
+    "NO_TABLE_ID",
+    "OP_EPOCH",
+    "Contents",
+    "SimCapture",
+    "SimSource",
+    "install_tables",
+    "make_table",
+    "stale",
+]

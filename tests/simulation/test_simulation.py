@@ -1,4 +1,4 @@
-"""The shipped poller and nodes under every fault at once, driven by one seed; and the wrong versions it finds."""
+"""The shipped poller and nodes under every fault at once, driven by one seed; the wrong versions it finds."""
 
 from __future__ import annotations
 

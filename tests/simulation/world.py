@@ -40,7 +40,9 @@ class Faults(msgspec.Struct):
 class Role:
     """A program that somebody keeps running: started again some time after it dies or ends."""
 
-    def __init__(self, world: World, name: str, main: Callable[[asyncio.Event], Coroutine[Any, Any, Any]]) -> None:
+    def __init__(
+        self, world: World, name: str, main: Callable[[asyncio.Event], Coroutine[Any, Any, Any]]
+    ) -> None:
         self.world = world
         self.name = name
         self.process: Process | None = None
@@ -165,7 +167,9 @@ class World:
     def install_tables(self, *args: Any) -> None:
         sources.install_tables(self.source, *args)
 
-    def read_transaction(self, source: sources.SimSource, contents: sources.Contents) -> sources.SimTransaction:
+    def read_transaction(
+        self, source: sources.SimSource, contents: sources.Contents
+    ) -> sources.SimTransaction:
         return sources.SimTransaction(source, contents)
 
     # Programs.
@@ -245,6 +249,12 @@ class World:
     def end(self) -> None:
         """Lets go of everything that is still under way, without letting it do anything."""
         self.loop.stop_everything()
+
+
+def say(line: str) -> None:
+    """Prints a line at once, also into a pipe."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def render(line: tuple[float, str, str, tuple[Any, ...]]) -> str:
