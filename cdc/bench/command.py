@@ -112,7 +112,7 @@ class Commands:
 
     def _last_line(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1].removeprefix("error: ") if lines else "it said nothing"
 
 
 def _environment() -> dict[str, str]:
