@@ -46,7 +46,7 @@ class Checks:
         self._before: dict[str, Checkpoint] = {}
         self._files: dict[str, File] = {}
         self._strangers: set[str] = set()
-        """Caches that the topic of now has not brought anywhere yet."""
+        """Caches that were not loaded since the topic was deleted."""
 
     def record_truth(self, contents: Contents) -> None:
         if contents.log:
@@ -89,7 +89,6 @@ class Checks:
         elif before is not None and checkpoint.position < before.position:
             world.fail(f"{name} went back from {before.position} to {checkpoint.position}")
         self._before[name], self._files[name] = checkpoint, file
-        self._strangers.discard(name)
         if checkpoint.exact:
             self._check_rows(name, file, checkpoint)
 
@@ -128,6 +127,7 @@ class Checks:
         world = self.world
         same_life = (before.epoch, before.epoch_nonce) == (after.epoch, after.epoch_nonce)
         if name in self._strangers and name != "embedded":
+            self._strangers.discard(name)
             return
         if same_life and after.change_id < before.change_id:
             world.fail(f"{name} was loaded back from {before.position} to {after.position}")
