@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from consumers import _redb
 from schemas.errors import CacheBusyError
@@ -22,6 +22,7 @@ class File:
         self.tables: dict[str, Rows] = {}
         self.meta: dict[str, bytes] = {}
         self.writer: Process | None = None
+        self.inode = 0
 
 
 class Disk:
@@ -32,6 +33,7 @@ class Disk:
         self.files: dict[str, File] = {}
         self.locks: dict[str, Process] = {}
         self.full_until = 0.0
+        self.inodes = 0
 
     def committed(self, file: File) -> None:
         """Tells the world what readers of a cache path see now."""
@@ -57,6 +59,13 @@ def _failpoint(name: str) -> None:
         raise ProcessDied
 
 
+class Status(NamedTuple):
+    """As much of a stat result as is read."""
+
+    st_dev: int
+    st_ino: int
+
+
 class SimPath:
     """As much of a Path as the cache's writer uses."""
 
@@ -76,6 +85,11 @@ class SimPath:
 
     def exists(self) -> bool:
         return self.name in self.disk.files
+
+    def stat(self) -> Status:
+        if not self.exists():
+            raise FileNotFoundError(self.name)
+        return Status(0, self.disk.files[self.name].inode)
 
     def glob(self, pattern: str) -> list[SimPath]:
         return [SimPath(self.disk, name) for name in self.disk.files if fnmatch.fnmatch(name, pattern)]
@@ -135,6 +149,8 @@ class SimDatabase:
         if path.name in path.disk.files:
             raise _redb.ExistsError(path.name)
         file = path.disk.files[path.name] = File()
+        path.disk.inodes += 1
+        file.inode = path.disk.inodes
         return SimDatabase(path, file)
 
     @staticmethod

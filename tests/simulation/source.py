@@ -28,7 +28,7 @@ from schemas.errors import SourceUnavailableError
 from tests.simulation.loop import PROCESS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 
     from schemas.event import Head
     from tests.simulation.loop import Process
@@ -365,6 +365,12 @@ class SimCapture:
             source.world.install_tables(contents, registered, triggers)
             contents.registered = tuple(sorted(registered.values(), key=lambda entry: entry.id))
             contents.triggers = triggers
+
+    async def order_reread(self, tables: Collection[str]) -> None:
+        async with self._writing() as transaction:
+            ids = {entry.name: entry.id for entry in transaction.contents.registered}
+            for name in sorted(set(tables) & set(ids)):
+                self.source.log_control(transaction.contents, ids[name], "t")
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[reader.CaptureReader, None]:
