@@ -102,32 +102,37 @@ class TouchedEncoder:
         """Encode a part of a page."""
         changes: list[Change] = []
         self._upserted = None
-        if self._table.exact:
-            self._encode_exact(rows, changes)
+        if self._table.unique:
+            self._encode_sound(rows, changes)
         else:
             for row in rows:
                 self._encode_any(row, changes)
         return changes, _size_bytes(changes)
 
-    def _encode_exact(self, rows: list[Row], changes: list[Change]) -> None:
-        name, width, end = self._table.name, self._width, self._end
+    def _encode_sound(self, rows: list[Row], changes: list[Change]) -> None:
+        """Encode rows whose stored key is the log's; leave the few others to `_encode_any`."""
+        name, width, end, exact = self._table.name, self._width, self._end, self._table.exact
         stored_key_of, encode_row, append = self._stored_key_of, self._encode_row, changes.append
         for row in rows:
             key = row[width:end]
-            if stored_key_of(row) != key or None in key:
-                self._encode_any(row, changes)
-                continue
-            append(
-                (
-                    Op.UPDATE if row[end + 2] else Op.CREATE,
-                    name,
-                    encode_key(key),
-                    encode_values(key),
-                    encode_row(row[:width]),
-                    row[end],
-                    row[end + 1],
-                )
-            )
+            stored = stored_key_of(row)
+            # Equal values have the same bytes, but for numbers: 1 and 1.0, 0.0 and -0.0.
+            if stored == key and None not in key and (exact or float not in map(type, key + stored)):
+                encoded = encode_key(key)
+                if encoded != self._upserted:
+                    append(
+                        (
+                            Op.UPDATE if row[end + 2] else Op.CREATE,
+                            name,
+                            encoded,
+                            encode_values(key),
+                            encode_row(row[:width]),
+                            row[end],
+                            row[end + 1],
+                        )
+                    )
+                    continue
+            self._encode_any(row, changes)
 
     def _encode_any(self, row: Row, changes: list[Change]) -> None:
         key = row[self._width : self._end]
@@ -162,6 +167,8 @@ class TouchedEncoder:
         They stand next to each other; where a part of a page ends between them, the same is said twice.
         """
         newest, ts_ms = row[self._end : self._end + 2]
+        if changes and changes[-1][2] == key:
+            self._upserted, self._upsert_at = key, len(changes) - 1
         if key == self._upserted:
             before = changes[self._upsert_at]
             op = op if own else before[0]
