@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.commands import cdc
-from tests.support.deployment import EMBEDDED, KAFKA_NODES, Deployment
+from tests.support.deployment import EMBEDDED, NODES, Deployment
 from tests.support.parts import missing
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def test_the_elements_are_replicated_changed_and_equal_through_kafka(
         skipped = deployment.status("node-a")["source"]["skipped"]
         assert [entry["table"] for entry in skipped] == [WITHOUT_KEY]
         deployment.assert_equal(("node-a",))
-        deployment.start("poller", *KAFKA_NODES, EMBEDDED)
-        deployment.wait_for_load((*KAFKA_NODES, EMBEDDED))
+        deployment.start("poller", *NODES)
+        deployment.wait_for_load(NODES)
         change(elements)
         deployment.wait_until_level()
         deployment.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,12 +67,11 @@ def test_an_embedded_node_killed_in_its_first_load_starts_again_and_is_equal(sou
         deployment.assert_equal((EMBEDDED,))
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_an_embedded_node_in_its_first_load(sign: signal.Signals, source: Path, tmp_path: Path):
+def test_a_signal_ends_an_embedded_node_in_its_first_load(source: Path, tmp_path: Path):
     with Deployment(tmp_path, source, "", "") as deployment:
         start_and_suspend_loading(deployment, EMBEDDED)
         deployment.parts[EMBEDDED].resume()
-        deployment.parts[EMBEDDED].stop(sign)
+        deployment.parts[EMBEDDED].stop()
         cdc("sync", "--source", source, "--cache", deployment.cache(EMBEDDED))
         assert_no_leftovers(deployment.cache(EMBEDDED))
         deployment.assert_equal((EMBEDDED,))

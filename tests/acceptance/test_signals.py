@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from tests.support.kafka import KafkaBroker
 
-SIGNALS = pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
-
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
@@ -28,33 +26,26 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-@SIGNALS
-def test_a_signal_ends_everything_under_load(
-    sign: signal.Signals, kafka: KafkaBroker, topic: str, source: Path, tmp_path: Path
-):
+def test_a_signal_ends_everything_under_load(kafka: KafkaBroker, topic: str, source: Path, tmp_path: Path):
     with Deployment(tmp_path, source, kafka.bootstrap, topic) as deployment, Writers(source, 1) as writers:
-        deployment.start(POLLER, *NODES)
-        deployment.wait_for_load(NODES)
+        deployment.start_after_snapshot(POLLER, *NODES)
         writers.wait_for(20)
         for part in deployment.parts.values():
-            part.stop(sign)
+            part.stop(signal.SIGINT)
 
 
-@SIGNALS
 @pytest.mark.parametrize("away", ["killed", "silent"])
 def test_a_signal_ends_poller_and_node_while_the_broker_is_away(
-    sign: signal.Signals, away: str, kafka: KafkaBroker, topic: str, source: Path, tmp_path: Path
+    away: str, kafka: KafkaBroker, topic: str, source: Path, tmp_path: Path
 ):
     with Deployment(tmp_path, source, kafka.bootstrap, topic) as deployment, Writers(source, 1) as writers:
-        deployment.start(POLLER, "node-a")
-        deployment.wait_for_load(("node-a",))
+        deployment.start_after_snapshot(POLLER, "node-a")
         if away == "killed":
             kafka.kill()
         else:
             kafka.suspend()
         writers.wait_for(50)
-        for part in deployment.parts.values():
-            part.stop(sign)
+        deployment.stop()
 
 
 def test_a_signal_ends_a_node_that_waits_for_a_snapshot_or_for_a_broker(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
+from consumers import Cache, Position
 from tests.support import bank
 from tests.support.commands import DONE, USAGE, Running, cdc
 from tests.support.conditions import wait_until
@@ -62,6 +63,13 @@ class Deployment:
         for name in names:
             self.parts[name] = self._exits.enter_context(Running(self.folder, *self.arguments(name)))
 
+    def start_after_snapshot(self, poller: str, *nodes: str) -> None:
+        """Start a poller, and then nodes that have not to wait for its first snapshot."""
+        self.start(poller)
+        self.parts[poller].wait_for("published a snapshot")
+        self.start(*nodes)
+        self.wait_for_load(nodes)
+
     def arguments(self, name: str) -> tuple[str | Path, ...]:
         """What follows `cdc` for a part."""
         if name.startswith(POLLER):
@@ -97,26 +105,28 @@ class Deployment:
 
     def wait_until_level(self, nodes: Sequence[str] = NODES, limit_s: float = 60.0) -> None:
         """Return when the nodes stand at the source's position, which must not move any more."""
+        self.wait_for_load(nodes, limit_s)
+        source = self.source_position(nodes[0])
         for node in nodes:
-            wait_until(lambda node=node: self._level(node), limit_s, f"{node} is at the source's position")
+            wait_until(lambda node=node: self.position(node) == source, limit_s, f"{node} is at {source}")
+
+    def position(self, node: str) -> Position | None:
+        """Where a node stands now, asked as an application would."""
+        self.check_alive()
+        with Cache.open(self.cache(node)) as cache:
+            return cache.position
+
+    def source_position(self, node: str) -> Position:
+        """Where the source's log ends; the node must have loaded."""
+        return Position(**self.status(node)["source"]["position"])
 
     def _loaded(self, node: str) -> bool:
         self.check_alive()
         return self.cache(node).exists()
 
-    def _level(self, node: str) -> bool:
-        if not self._loaded(node):
-            return False
-        status = self.status(node)
-        return status["source"]["position"] == status["cache"]["position"]
-
     def status(self, node: str) -> Any:
         """A node's status, with the source's position."""
         return cdc("status", "--json", "--source", self.source, "--cache", self.cache(node)).json
-
-    def source_position(self) -> Any:
-        """Where the source's log ends."""
-        return self.status("node-a")["source"]["position"]
 
     def source_rows(self) -> Tables:
         """Every row of the database."""
