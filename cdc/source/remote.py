@@ -15,7 +15,14 @@ from cdc.source.remote_limits import (
     WINDOW_ROWS_FIRST,
     WINDOW_ROWS_MAX,
 )
-from cdc.source.remote_sql import exact, exact_window, is_query, names_its_columns, nothing_of
+from cdc.source.remote_sql import (
+    exact,
+    exact_window,
+    is_query,
+    names_its_columns,
+    nothing_of,
+    without_numbers,
+)
 from cdc.source.stream import BEGIN_READ, BEGIN_WRITE
 from schemas.errors import SourceError
 
@@ -134,7 +141,8 @@ class RemoteTransaction:
     async def _columns_of(self, sql: str, args: Sequence[Value]) -> tuple[str, ...]:
         columns = self._columns.get(sql)
         if columns is None:
-            columns = (await self._stream.run([Statement(nothing_of(sql), tuple(args))]))[0].columns
+            nothing = (await self._stream.run([Statement(nothing_of(sql), tuple(args))]))[0]
+            columns = without_numbers(nothing.columns)
             if names_its_columns(sql) and len(self._columns) < _REMEMBERED_MAX:
                 self._columns[sql] = columns
         return columns

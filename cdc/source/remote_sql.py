@@ -59,6 +59,15 @@ def nothing_of(sql: str) -> str:
     return f"SELECT * FROM ({sql}\n) LIMIT 0"
 
 
+def without_numbers(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the names that columns have outside of `nothing_of`, where a second "id" becomes "id:1"."""
+    names: list[str] = []
+    for column in columns:
+        name, _, number = column.rpartition(":")
+        names.append(name if number.isdigit() and name in names else column)
+    return tuple(names)
+
+
 def exact(sql: str, width: int) -> str:
     """Give a query in the exact form.
 
