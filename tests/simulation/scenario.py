@@ -61,6 +61,7 @@ class Scenario:
         """All faults are gone: everything must come right by itself."""
         world = self.world
         world.note("world", "faults end")
+        world.quiet_at = world.loop.now
         world.faults.crashes = world.faults.answers = False
         world.broker.away_until = world.source.away_until = world.disk.full_until = 0.0
         for role in world.roles:
@@ -282,12 +283,20 @@ def run_seed(seed: int, trace: Callable[[str], None] | None = None) -> World:
     try:
         Scenario(world).run()
     except ViolationError as error:
-        error.add_note("\n".join(render(line) for line in list(world.lines)[-60:]))
+        error.add_note("\n".join(_last_steps(world)))
         raise
     finally:
         world.end()
         _bury(seed)
     return world
+
+
+def _last_steps(world: World) -> list[str]:
+    """The last steps that tell something: of a stall those before it, and a few of it."""
+    lines = list(world.lines)
+    telling = [line for line in lines if line[0] < world.quiet_at + 5] or lines
+    shown = telling[-60:] + [line for line in lines[-5:] if line not in telling]
+    return [render(line) for line in shown]
 
 
 def _bury(seed: int) -> None:

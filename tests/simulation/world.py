@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STEPS_MAX = 400_000
 """Callbacks of one world; a sound one takes some ten thousand."""
 
-TRACE_LINES = 400
+TRACE_LINES = 2000
 
 
 class Faults(msgspec.Struct):
@@ -121,6 +121,8 @@ class World:
         self.source.record_truth = self.checks.record_truth
         self.lines: deque[tuple[float, str, str, tuple[Any, ...]]] = deque(maxlen=TRACE_LINES)
         self.failure: ViolationError | None = None
+        self.quiet_at = float("inf")
+        """When the faults ended."""
         self._trace = trace
 
     # What the simulated parts draw and tell.
