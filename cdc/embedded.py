@@ -48,8 +48,17 @@ class CachePublication:
         return None if self._rebuild else self._writer.groups.head
 
     def recognise(self, state: LogState) -> Head | None:
-        """Where the cache stands in this database's log: nowhere, if it is a cache of another one."""
-        return self.head() if self._writer.database_id == state.database_id else None
+        """Where the cache stands in this database's log: nowhere, if it is a cache of one elsewhere.
+
+        Another id under the same URL (replaced, or capture was removed and put back) is another life of what
+        this cache follows: its epoch must rise, so that positions never go back.
+        """
+        known = self._writer.database_id == state.database_id or self._writer.source_url == self._database_url
+        return self.head() if known else None
+
+    def tables(self) -> frozenset[str] | None:
+        """The tables in the cache."""
+        return frozenset(self._writer.definitions)
 
     async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
         """Applies one group; when this returns it is durable."""

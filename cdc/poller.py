@@ -46,6 +46,10 @@ class Publication(Protocol):
         """
         ...
 
+    def tables(self) -> frozenset[str] | None:
+        """The tables that readers hold at the head; None where that is not known."""
+        ...
+
     async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
         """Makes one whole group of the pages, spanning (prev, head.change_id]; returns its events.
 
@@ -90,6 +94,7 @@ class Poller:
     def __init__(self, capture: Capture, publication: Publication) -> None:
         self._capture = capture
         self._publication = publication
+        self._reviewed = False
 
     async def poll(self, snapshots: Snapshots | None = None) -> Polled:
         """Publishes everything that is committed at the source now, as one group or one load.
@@ -115,6 +120,10 @@ class Poller:
                 plan = NewEpoch(above=above, reason=broken.message, certain=True)
             if isinstance(plan, Polled):
                 return plan
+            if isinstance(plan, _Reselect):
+                _log.info("the tables to publish have changed", tables=sorted(plan.tables))
+                await self._capture.order_reread(plan.tables)
+                continue
             mints += 1
             if mints > MINTS_MAX:
                 raise SourceError(
@@ -125,12 +134,16 @@ class Poller:
             seen = None if plan.certain else self._publication.head()
             await self._capture.mint_epoch(plan.above, seen)
 
-    async def _attempt(self, snapshots: Snapshots | None) -> Polled | NewEpoch:
+    async def _attempt(self, snapshots: Snapshots | None) -> Polled | NewEpoch | _Reselect:
         known = self._publication.head()
         async with self._capture.reading() as reader:
             state = await reader.state(None if known is None else known.change_id)
             known = self._publication.recognise(state)
             plan = plan_poll(known, state)
+            if not self._reviewed:
+                changed = self._review(reader)
+                if changed and isinstance(plan, (Changes, Idle)):
+                    return _Reselect(changed)
             head, rows, events = log_head(state), 0, 0
             match plan:
                 case NewEpoch():
@@ -146,3 +159,23 @@ class Poller:
             if snapshots is not None:
                 rows = await snapshots.snapshot(reader, state)
             return Polled(head=head, rows=rows, events=events)
+
+    def _review(self, reader: CaptureReader) -> frozenset[str]:
+        """Looks once at what is selected: warns of what is left out, gives the tables that joined or left.
+
+        That is: by configuration, since the poller's last life. What changes later, the log itself says.
+        """
+        self._reviewed = True
+        selected = frozenset(reader.tables())
+        for skipped in reader.skipped:
+            _log.warning("a table is left out", table=skipped.table, reason=skipped.reason)
+        if not selected:
+            _log.warning("there is no table to capture")
+        held = self._publication.tables()
+        return frozenset() if held is None else selected ^ held
+
+
+class _Reselect(msgspec.Struct, frozen=True):
+    """Tables that joined the selection or left it, by configuration: the log has to tell every reader."""
+
+    tables: frozenset[str]

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from consumers.batch import Batch
     from consumers.meta import Checkpoint
     from consumers.store import Store
+    from schemas.definition import TableDefinition
 
 _Result = TypeVar("_Result")
 
@@ -37,6 +38,11 @@ class Applier:
     def checkpoint(self) -> Checkpoint | None:
         """The last durable checkpoint."""
         return self._store.checkpoint
+
+    @property
+    def definitions(self) -> Mapping[str, TableDefinition]:
+        """The tables in the file, as of the last commit."""
+        return self._store.definitions
 
     async def commit(self, batch: Batch, checkpoint: Checkpoint) -> None:
         """Makes whole groups durable: their rows, what was streamed of them, and the checkpoint."""

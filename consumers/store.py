@@ -43,6 +43,7 @@ class Store:
         self.checkpoint: Checkpoint | None = None
         self.definitions: Mapping[str, TableDefinition] = {}
         self._transaction: _redb.WriteTransaction | None = None
+        self._inode = _inode(path)
         try:
             self._learn()
         except BaseException:
@@ -75,7 +76,15 @@ class Store:
         return cls(path, database)
 
     def commit(self, batch: Batch, checkpoint: Checkpoint) -> None:
-        """Makes a batch, and what was streamed before it, durable together with the checkpoint."""
+        """Makes a batch, and what was streamed before it, durable together with the checkpoint.
+
+        Raises:
+            CacheError: somebody removed or replaced the file; what we write would never be read.
+        """
+        if _inode(self.path) != self._inode:
+            raise CacheError(
+                f"the cache file {self.path} was removed or replaced", "it is opened or made again"
+            )
         with redb_errors(self.path):
             meta = checkpoint_meta(checkpoint)
             if self._transaction is None and not batch.truncated:
@@ -142,6 +151,14 @@ class Store:
         if meta:
             transaction.set_meta(meta)
         transaction.put(batch.ops)
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from schemas.errors import CacheBusyError, CacheCorruptError
 from schemas.event import Head
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from consumers.batch import Batch
@@ -79,6 +79,11 @@ class CacheWriter:
     def checkpoint(self) -> Checkpoint | None:
         """The last durable checkpoint; None before the first load."""
         return None if self._applier is None else self._applier.checkpoint
+
+    @property
+    def definitions(self) -> Mapping[str, TableDefinition]:
+        """The tables in the file, as of the last commit."""
+        return {} if self._applier is None else self._applier.definitions
 
     @property
     def applier(self) -> Applier:

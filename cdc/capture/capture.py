@@ -15,6 +15,7 @@ from cdc.capture.install import (
     Plan,
     Registered,
     carry_out,
+    order_reread,
     plan_install,
     read_installed,
     remove,
@@ -28,7 +29,7 @@ from cdc.capture.table import Selection, Table
 from cdc.source import Statement, open_client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
     from typing import Any
 
     from cdc.source import Client, Transaction
@@ -212,6 +213,11 @@ class Capture:
         """
         async with self.client.writing() as transaction:
             return await mint_unless_healthy(transaction, above, seen)
+
+    async def order_reread(self, tables: Collection[str]) -> None:
+        """Log a row of op t for tables that joined or left the selection, so that every reader looks anew."""
+        async with self.client.writing() as transaction:
+            await order_reread(transaction, tables)
 
     async def data_changed(self) -> bool:
         """Say whether anything may have been committed at the source since the last call; True at first."""

@@ -62,6 +62,7 @@ class KafkaPublication:
         """Where the last group or snapshot leads to, whether or not it was acknowledged."""
         self._head: Head | None = None
         self._database: Database | None = None
+        self._tables: frozenset[str] | None = None
         self.needs_snapshot = False
         """The chain's epoch has no snapshot that a reader could start from."""
         self._emptied = False
@@ -119,6 +120,10 @@ class KafkaPublication:
             # This head is that of a log that is not the source's.
             self._head = Head(state.epoch, state.epoch_nonce ^ 1, change_id=0, nonce=0, exact_at=0)
         return self._head
+
+    def tables(self) -> frozenset[str] | None:
+        """The tables of the newest snapshot; None where there is none of this life of the log."""
+        return None if self.needs_snapshot else self._tables
 
     async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
         """Publishes one whole group; when this returns it is acknowledged, and it counts."""
@@ -207,6 +212,7 @@ class KafkaPublication:
                 break
         self._head = chain
         self._database = announcement.database
+        self._tables = frozenset(tables)
         self.needs_snapshot = False
         self.written = written
         _log.info("published a snapshot", rows=written.rows, chunks=written.chunks, position=state.high)
@@ -241,6 +247,7 @@ class KafkaPublication:
     def _take_note(self, found: FoundSnapshot | None) -> None:
         if found is not None:
             self._database = found.announcement.database
+            self._tables = frozenset(table.name for table in found.announcement.tables)
         epoch = None if found is None else found.announcement.position.epoch
         self.needs_snapshot = self._head is not None and epoch != self._head.epoch
 

@@ -14,7 +14,7 @@ from cdc.poller import Polled, Poller
 from consumers import limits
 from consumers.cache import Cache
 from consumers.writer import CacheWriter
-from schemas.errors import CacheBusyError
+from schemas.errors import CacheBusyError, CacheError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,7 @@ class Pair:
     def __init__(self, folder: Path) -> None:
         self.path, self.cache = folder / "app.db", folder / "cache.redb"
         self.db = self.connect()
+        self.tables: list[str] | None = None
 
     def connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None)
@@ -34,7 +35,7 @@ class Pair:
         return db
 
     def capture(self) -> Capture:
-        return Capture(str(self.path))
+        return Capture(str(self.path), tables=self.tables)
 
     async def sync(self, *, rebuild: bool = False) -> Polled:
         async with CacheWriter(self.cache, "test") as writer:
@@ -264,3 +265,36 @@ async def test_a_database_without_tables_is_fine(tmp_path: Path):
     await empty.sync()
     assert empty.cached() == {}
     empty.db.close()
+
+
+async def test_a_table_taken_off_the_selection_leaves_and_comes_back_whole(pair: Pair):
+    await pair.sync()
+    pair.tables = ["b"]
+    await pair.sync()
+    assert set(pair.cached()) == {"b"}
+    pair.db.execute("UPDATE a SET v = 'meanwhile' WHERE id = 1")
+    pair.db.execute("DELETE FROM b WHERE k = 'k003'")
+    await pair.sync()
+    pair.tables = None
+    await pair.sync()
+    pair.assert_equal()
+    assert (await pair.sync()).idle
+
+
+async def test_positions_never_go_back_when_capture_is_removed_and_put_back(pair: Pair):
+    before = (await pair.sync()).head.position
+    async with pair.capture() as capture:
+        await capture.uninstall()
+    assert (await pair.sync()).head.position > before
+    pair.assert_equal()
+
+
+async def test_a_cache_file_removed_under_its_writer_is_noticed(pair: Pair):
+    async with CacheWriter(pair.cache, "test") as writer:
+        await sync(pair.capture, writer)
+        pair.cache.unlink()
+        pair.db.execute("DELETE FROM a WHERE id = 1")
+        with pytest.raises(CacheError, match="removed"):
+            await sync(pair.capture, writer)
+    await pair.sync()
+    pair.assert_equal()
