@@ -54,6 +54,10 @@ def load(path: Path | None = None, overrides: Overrides = _NONE) -> Config:
     _override(document, "kafka", "topic", overrides.topic)
     read = values.section(document, "", _SECTIONS)
     cache: CacheConfig = read.get("cache", CacheConfig())
+    _refuse_lost_folder(cache, read.get("source"))
+    if os.path.islink(cache.path):  # noqa: PTH114 -- Path.is_symlink raises where a name is too long
+        # Once for all: a rebuild is to replace the file that the link leads to, not the link.
+        cache = msgspec.structs.replace(cache, path=Path(os.path.realpath(cache.path)))
     if not cache.node:
         cache = msgspec.structs.replace(cache, node=default_node(cache.path))
     config = Config(
@@ -130,11 +134,23 @@ def _read_http(value: object, path: str) -> None:
     values.section(value, path, {"listen": values.unavailable, "auth_token": values.unavailable})
 
 
+def _refuse_lost_folder(cache: CacheConfig, source: SourceConfig | None) -> None:
+    paths = (cache.path, None if source is None else source.path)
+    if all(path is None or path.is_absolute() for path in paths):
+        return
+    try:
+        Path.cwd()
+    except OSError:
+        raise UsageError(
+            "the folder that this was started in is no more", "change to another one, or give absolute paths"
+        ) from None
+
+
 def _refuse_contradictions(config: Config) -> None:
     source = config.source
     if source is None:
         return
-    if source.path is not None and source.path.absolute() == config.cache.path.absolute():
+    if source.path is not None and os.path.realpath(source.path) == os.path.realpath(config.cache.path):
         raise UsageError("source.url and cache.path name the same file", "give the cache a file of its own")
     if source.tables is not None:
         # SQLite's names do not distinguish upper and lower case.

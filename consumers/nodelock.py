@@ -11,6 +11,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from consumers.cache_path import check_writable, real_path
 from schemas.errors import CacheBusyError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def lock_path(cache: Path) -> Path:
-    """Where the lock of a cache file lies."""
+    """Where the lock of a cache file lies: beside the file itself, whatever links lead to it."""
+    cache = real_path(cache)
     return cache.with_name(cache.name + ".lock")
 
 
@@ -27,7 +29,7 @@ class NodeLock:
     """Holds the right to write the cache at ``path``; the kernel frees it when the process dies."""
 
     def __init__(self, path: Path) -> None:
-        self._path = lock_path(path)
+        self._cache = path
         self._fd: int | None = None
 
     def acquire(self) -> None:
@@ -35,13 +37,16 @@ class NodeLock:
 
         Raises:
             CacheBusyError: another process writes this cache.
-            UsageError: the folder does not exist or cannot be written.
+            UsageError: no cache can be written there: `check_writable`, or its folder may not be written.
         """
+        check_writable(self._cache)
+        path = lock_path(self._cache)
         try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # Whoever may read the folder may ask whether a writer lives (`writer_alive`).
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise UsageError(
-                f"cannot write beside the cache file: {self._path}: {error.strerror}",
+                f"cannot write beside the cache file: {path}: {error.strerror}",
                 "give a path in a folder that exists and may be written",
             ) from error
         try:
@@ -49,7 +54,7 @@ class NodeLock:
         except BlockingIOError:
             os.close(fd)
             raise CacheBusyError(
-                f"another process writes the cache {self._path.with_suffix('')}",
+                f"another process writes the cache {self._cache}",
                 "stop it, or give this node a cache file of its own with --cache",
             ) from None
         self._fd = fd
@@ -62,11 +67,14 @@ class NodeLock:
 
 
 def writer_alive(cache: Path) -> bool:
-    """Whether some process holds the right to write this cache."""
+    """Whether some process holds the right to write this cache; also where this user may not ask."""
     try:
         fd = os.open(lock_path(cache), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        # The lock is of another user: that nobody lives is more than can be said.
+        return True
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from consumers import _redb
+from consumers.cache_path import check_readable
 from consumers.meta import read_identity
 from consumers.nodelock import node_lock
 from consumers.store import redb_errors
@@ -26,11 +27,12 @@ def open_to_read(path: Path) -> tuple[_redb.Database, tuple[int, int]]:
     lives to do so, this opens it for writing once.
 
     Raises:
-        UsageError: there is no such file, or it is no cache of ours.
+        UsageError: there is no such file, it may not be read, or it is no cache of ours.
         CacheBusyError: its writer does not share it, or a repair did not end in time.
         CacheCorruptError: it is damaged.
         CacheError: it needs repair and may not be written.
     """
+    check_readable(path)
     deadline_s = time.monotonic() + REPAIR_WAIT_S
     while True:
         inode = _inode(path)

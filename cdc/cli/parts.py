@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cdc.capture import Capture
 from cdc.kafka.polling import Pipeline
+from cdc.source.file import check_is_file
 from consumers.writer import CacheWriter
 from schemas.kafka_properties import KafkaClients, kafka_clients
 from schemas.topics import Topics
@@ -24,8 +26,20 @@ def open_capture(config: Config) -> Capture:
     """
     source = config.need_source()
     keys = {name: table.key_columns for name, table in config.tables.items() if table.key_columns is not None}
-    token = None if source.auth_token is None else source.auth_token.reveal()
+    # A file asks for none: its environment need not hold what another source's does.
+    token = None if source.auth_token is None or source.path is not None else source.auth_token.reveal()
     return Capture(source.url, tables=source.tables, key_columns=keys, auth_token=token)
+
+
+def check_source_file(config: Config) -> None:
+    """Refuse a source that is no file, where it should be one, before anything is made for it.
+
+    Raises:
+        UsageError: no source is configured, or no database is at its path.
+    """
+    path = config.need_source().path
+    if path is not None:
+        check_is_file(os.path.abspath(path))  # noqa: PTH100 -- as the drivers name it
 
 
 def open_writer(config: Config, lock_seconds: float) -> CacheWriter:

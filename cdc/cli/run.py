@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cdc import embedded
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.parts import open_capture, open_writer
+from cdc.cli.parts import check_source_file, open_capture, open_writer
 from cdc.cli.running import run_async
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def run(*, common: Common = DEFAULTS) -> None:
     """Keep the cache equal to the source until SIGINT or SIGTERM, poller and applier in one process."""
     config = common.load()
+    check_source_file(config)
     stop = asyncio.Event()
     run_async(_run(config, common.timeout_s, stop), stop=stop)
 

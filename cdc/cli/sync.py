@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cdc import embedded
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.parts import open_capture, open_writer
+from cdc.cli.parts import check_source_file, open_capture, open_writer
 from cdc.cli.reaching import until_reached
 from cdc.cli.results import print_progress
 from cdc.cli.running import run_async
@@ -34,7 +34,7 @@ def sync(*, common: Common = DEFAULTS) -> None:
 
 async def sync_cache(config: Config, timeout_s: float, *, rebuild: bool) -> Polled:
     """Brings a node's cache up to date from its source, by changes or, to rebuild it, by loading all rows."""
-    config.need_source()
+    check_source_file(config)
     async with open_writer(config, timeout_s) as writer:
         work = partial(embedded.sync, partial(open_capture, config), writer, rebuild=rebuild)
         return await until_reached(work, timeout_s)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
 from cdc.source.client import ResultSet
+from cdc.source.file import check_is_file
 from cdc.source.limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX, PART_ROWS_MAX, READ_CACHE_KIB
 from cdc.source.sqlite_errors import is_undecodable, translate
-from schemas.errors import CdcError, SourceError, UsageError
+from schemas.errors import CdcError, SourceError
 from schemas.values import InvalidText, text_from_bytes
 
 if TYPE_CHECKING:
@@ -49,18 +49,7 @@ def check_is_database(path: str, busy_timeout_s: float) -> None:
         raise SourceError(
             f"this Python has SQLite {sqlite3.sqlite_version}", "use one with SQLite 3.37 or later"
         )
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 -- a path is text here
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no path"
-        raise UsageError(
-            f"the source {path!r} cannot be opened: {reason}", "give the path of an existing database file"
-        ) from None
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-        raise UsageError(f"the source {path!r} is {kind}", "give the path of an existing database file")
-    if not os.access(path, os.R_OK):
-        raise UsageError(f"the source {path!r} may not be read", "give this user access to the file")
+    check_is_file(path)
     Connection(path, busy_timeout_s, query_only=True).close()
 
 

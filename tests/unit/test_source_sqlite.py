@@ -92,9 +92,10 @@ async def test_a_pipe_is_refused_without_waiting_for_its_other_end(tmp_path: Pat
         await open_client(f"file:{tmp_path / 'pipe'}")
 
 
-async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["Dear reader, " * 100, "D", "De", "\0"])
+async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path, text: str) -> None:
     path = tmp_path / "letter.txt"
-    path.write_text("Dear reader, " * 100)
+    path.write_text(text)
     before = path.read_bytes()
     with pytest.raises(UsageError, match="no SQLite database"):
         await open_client(f"file:{path}")
