@@ -25,10 +25,15 @@ _SERVER_SCHEMES = ("libsql", "https", "http", "wss", "ws")
 URL_FORM = '"file:PATH" or a bare path, or a URL of one of libsql, https, http, wss, ws, turso'
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
 
-# Kafka's own rule; the longest suffix we add is ".quarantine".
-_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,238}", re.ASCII)
-_TOPIC_FORM = 'a topic name of at most 238 letters, digits, ".", "_" and "-"'
-_SERVERS = re.compile(r"[^\s,]+:[0-9]{1,5}(?:,[^\s,]+:[0-9]{1,5})*", re.ASCII)
+# Kafka's own rule; the longest suffix we add is ".quarantine". Two underscores begin Kafka's internal topics.
+_TOPIC = re.compile(r"(?!__)[A-Za-z0-9._-]{1,238}(?<![.]snapshots)(?<![.]quarantine)", re.ASCII)
+_TOPIC_FORM = (
+    'a topic name of at most 238 letters, digits, ".", "_" and "-", which neither begins with "__" nor ends '
+    'as our own topics beside it do, with ".snapshots" or ".quarantine"'
+)
+# No user and password, no scheme, no path: a client would log them as a part of the host's name.
+_SERVER = re.compile(r"(?:[^\s,@/:\[\]]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]):([0-9]{1,5})", re.ASCII)
+_PORT_MAX = 65_535
 _NAME_LENGTH_MAX = 200
 
 
@@ -48,15 +53,19 @@ def text(value: object, path: str) -> str:
     """Read a string that is not empty."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise wrong(path, "a string that is not empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # Bytes of a flag that no JSON document could name.
+        raise wrong(path, "text in UTF-8") from None
     return value
 
 
 def name(value: object, path: str) -> str:
     """Read a name: a short string that can be printed."""
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise wrong(path, "a name")
-    if len(value) > _NAME_LENGTH_MAX:
-        raise wrong(path, f"a name of at most {_NAME_LENGTH_MAX} characters")
+    printable = isinstance(value, str) and bool(value.strip()) and value.isprintable()
+    if not isinstance(value, str) or not printable or len(value) > _NAME_LENGTH_MAX:
+        raise wrong(path, f"a name of 1 to {_NAME_LENGTH_MAX} printable characters, not only blanks")
     return value
 
 
@@ -126,10 +135,12 @@ def source_url(value: object, path: str) -> str:
 
 def servers(value: object, path: str) -> str:
     """Read Kafka's bootstrap servers."""
-    listed = re.sub(r"\s*,\s*", ",", value.strip()) if isinstance(value, str) else ""
-    if not _SERVERS.fullmatch(listed):
-        raise wrong(path, '"HOST:PORT", or several with commas between')
-    return listed
+    listed = [server.strip() for server in value.split(",")] if isinstance(value, str) else [""]
+    for server in listed:
+        match = _SERVER.fullmatch(server)
+        if match is None or not 1 <= int(match[1]) <= _PORT_MAX:
+            raise wrong(path, f'"HOST:PORT" with a port of 1 to {_PORT_MAX}, or several with commas between')
+    return ",".join(listed)
 
 
 def topic(value: object, path: str) -> str:

@@ -88,7 +88,7 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(tmp_path: Path, name: 
         ("kafka = 1", "kafka is not allowed as it stands; allowed: a section"),
         ('[kafka]\ntopic = "a"', "kafka.bootstrap_servers is missing; give it, or --bootstrap-servers LIST"),
         ('[kafka]\nbootstrap_servers = "h:1"', "kafka.topic is missing; give it, or --topic NAME"),
-        ('[kafka]\nbootstrap_servers = "h"', 'allowed: "HOST:PORT", or several'),
+        ('[kafka]\nbootstrap_servers = "h"', 'allowed: "HOST:PORT" with a port of 1 to 65535, or several'),
         ('[kafka]\nbootstrap_servers = ["h:1"]', "kafka.bootstrap_servers is not allowed as it stands"),
         ('[kafka]\ntopic = "a b"', "kafka.topic is not allowed as it stands"),
         ('[kafka]\ntopic = ".."', "kafka.topic is not allowed as it stands"),
@@ -101,3 +101,43 @@ def test_what_is_wrong_is_refused_with_its_path(tmp_path: Path, text: str, line:
     with pytest.raises(UsageError) as caught:
         kafka(tmp_path, text)
     assert line in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "user:SECRET@h:1",
+        "h:1,user:SECRET@h:2",
+        "SASL://SECRET:1",
+        "h/SECRET:1",
+        "SECRET:0",
+        "SECRET:65536",
+        "h:1,",
+        "::1:9",
+    ],
+)
+def test_servers_that_hold_more_than_hosts_and_ports_are_refused_without_an_echo(
+    tmp_path: Path, servers: str
+):
+    with pytest.raises(UsageError) as caught:
+        kafka(tmp_path, f'[kafka]\nbootstrap_servers = "{servers}"\ntopic = "t"')
+    assert "kafka.bootstrap_servers is not allowed" in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("servers", ["h_1.example:65535", "[::1]:9092", "[fe80::1%eth0]:1,127.0.0.1:2"])
+def test_servers_are_hosts_and_ports(tmp_path: Path, servers: str):
+    assert (
+        kafka(tmp_path, f'[kafka]\nbootstrap_servers = "{servers}"\ntopic = "t"').bootstrap_servers == servers
+    )
+
+
+@pytest.mark.parametrize("topic", ["__consumer_offsets", "__x", "a.snapshots", "a.quarantine", ".snapshots"])
+def test_topics_of_kafka_itself_and_of_our_own_are_refused(tmp_path: Path, topic: str):
+    with pytest.raises(UsageError, match=r"kafka\.topic is not allowed"):
+        kafka(tmp_path, f'[kafka]\nbootstrap_servers = "h:1"\ntopic = "{topic}"')
+
+
+@pytest.mark.parametrize("topic", ["_x", "snapshots", "a.snapshots.b", "a-quarantine"])
+def test_other_topics_are_allowed(tmp_path: Path, topic: str):
+    assert kafka(tmp_path, f'[kafka]\nbootstrap_servers = "h:1"\ntopic = "{topic}"').topic == topic
