@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+# Not `typing`'s own: every command passes through here before it can take a signal.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-from schemas.position import Position
+    from schemas.position import Position
 
 __all__ = ["Position", "position"]
 
@@ -22,5 +25,15 @@ def position(connection: Any) -> Position:
     Raises:
         Whatever the connection raises where capture is not installed (there is no table ``_cdc_log``).
     """
+    from schemas.position import Position  # noqa: PLC0415 -- see above
+
     row = connection.execute("SELECT epoch, (SELECT max(change_id) FROM _cdc_log) FROM _cdc_meta").fetchone()
     return Position(row[0], row[1])
+
+
+def __getattr__(name: str) -> object:
+    if name == "Position":
+        from schemas.position import Position  # noqa: PLC0415 -- see above
+
+        return Position
+    raise AttributeError(f"module 'cdc' has no attribute {name!r}")

@@ -7,20 +7,38 @@ import os
 import signal
 import sys
 
+# Not `typing`'s own: until `main` has begun, a signal kills.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
 
 def main() -> None:
     """Run the command that was typed, and end the process with its exit code."""
+    # While modules are imported there is nothing in hand; and an exception from a signal would be lost where
+    # it hits one of the import system's own callbacks.
+    _on_signals(lambda *_: os._exit(0))
+    _open_standard_streams()
+    _forget_empty_variables()
+    from cdc.cli.app import run  # noqa: PLC0415 -- it takes a while, in which a signal may come
+
     try:
         # SIGTERM ends a command as SIGINT does; commands that run an event loop take both over.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        _open_standard_streams()
-        _forget_empty_variables()
-        from cdc.cli.app import run  # noqa: PLC0415 -- it takes a while, in which a signal may come
-
+        _on_signals(signal.default_int_handler)
         code = run(sys.argv[1:])
+        # The work is done and told: a signal may only hasten what Python does at its end.
+        _on_signals(lambda *_: os._exit(code))
     except KeyboardInterrupt:
         code = 0
     sys.exit(code)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
+    signal.signal(signal.SIGTERM, handler)
+    # A shell starts what runs behind it (`cdc run &` in a script) with SIGINT ignored: so it stays.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _open_standard_streams() -> None:
