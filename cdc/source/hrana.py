@@ -37,7 +37,7 @@ from cdc.source.remote_limits import (
     REQUEST_S_MAX,
 )
 from cdc.source.stream import BEGIN_READ, BEGIN_WRITE
-from schemas.errors import CdcError, SourceError
+from schemas.errors import CdcError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -110,7 +110,7 @@ class HttpStreams:
         answer = _decode(body, decode_plain)
         results_of(batch_of(answer), 1)
         if answer.baton is None:
-            raise SourceError(
+            raise UsageError(
                 "the source's server keeps no transaction open between two requests",
                 "give the URL of sqld or Turso Cloud",
             )
