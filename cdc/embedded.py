@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import structlog
 
-from cdc.capture import CaptureStaleError
 from cdc.plan import log_head
 from cdc.poller import Polled, Poller
 from consumers.groups import Group, Verdict
 from schemas.codec import decode_definition
-from schemas.errors import CacheBusyError, CacheError, SourceError
+from schemas.errors import CdcError, may_heal
 from schemas.event import NIL, Op
 from schemas.retrying import Backoff, IdlePace, pause
 from schemas.snapshot import Database
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Callable
 
     from cdc.capture import Capture, CaptureReader, Change, LogState
@@ -139,15 +138,17 @@ async def run(
         CacheBusyError: another process writes this cache.
     """
     backoff = Backoff()
+    begun = asyncio.Event()
     while not stop.is_set():
         try:
             async with open_writer() as writer, open_capture() as capture:
                 if not await capture.installed():
                     await capture.install()
-                await _follow(capture, CachePublication(writer, capture.client.url), pause_seconds, stop)
-        except CacheBusyError:
-            raise
-        except (SourceError, CaptureStaleError, CacheError) as error:
+                publication = CachePublication(writer, capture.client.url)
+                await _follow(capture, publication, pause_seconds, stop, begun)
+        except CdcError as error:
+            if not may_heal(error, begun=begun.is_set()):
+                raise
             seconds = backoff.next()
             _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
             await pause(stop, seconds)
@@ -158,6 +159,7 @@ async def _follow(
     publication: CachePublication,
     pause_seconds: float,
     stop: asyncio.Event,
+    begun: asyncio.Event,
 ) -> None:
     poller = Poller(capture, publication)
     pace = IdlePace(pause_seconds)
@@ -167,6 +169,7 @@ async def _follow(
         changed = await capture.data_changed() or changed
         if changed:
             changed = not (await poller.poll()).idle
+            begun.set()
             if changed:
                 pace.active()
         else:

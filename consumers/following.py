@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from consumers.node import Consumed, KafkaNode
-from schemas.errors import CacheBusyError, CacheError, GaveUpError, KafkaUnavailableError
+from schemas.errors import CdcError, GaveUpError, KafkaUnavailableError, may_heal
 from schemas.retrying import Backoff, pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from consumers.meta import Checkpoint
+    from consumers.node import LoadFromSource
     from consumers.writer import CacheWriter
     from schemas.topics import Topics
 
@@ -30,6 +31,7 @@ async def follow_once(
     timeout_seconds: float,
     *,
     rebuild: bool = False,
+    source: LoadFromSource | None = None,
 ) -> tuple[Consumed, Checkpoint | None]:
     """Applies what the topic holds now, durably.
 
@@ -40,6 +42,7 @@ async def follow_once(
         stop: ends it in good order.
         timeout_seconds: how long to go without reaching Kafka.
         rebuild: load the newest snapshot first, whatever the cache holds.
+        source: loads from the source, where the node has access to it.
 
     Raises:
         GaveUpError: Kafka was not reached within the timeout.
@@ -49,7 +52,7 @@ async def follow_once(
     backoff = Backoff()
     deadline = time.monotonic() + timeout_seconds
     async with open_writer() as writer:
-        node = KafkaNode(writer, client_options, topics, stop, rebuild=rebuild)
+        node = KafkaNode(writer, client_options, topics, stop, rebuild=rebuild, source=source)
         while True:
             try:
                 await node.follow(once=True)
@@ -69,6 +72,7 @@ async def follow_forever(
     client_options: Callable[[], dict[str, Any]],
     topics: Topics,
     stop: asyncio.Event,
+    source: LoadFromSource | None = None,
 ) -> None:
     """Keeps the cache equal to the topic until told to stop; never gives up on a broker that is away.
 
@@ -76,14 +80,16 @@ async def follow_forever(
         CacheBusyError: another process writes this cache.
     """
     backoff = Backoff()
+    begun = asyncio.Event()
     while not stop.is_set():
         try:
             async with open_writer() as writer:
-                await _follow(KafkaNode(writer, client_options, topics, stop), backoff, stop)
-        except CacheBusyError:
-            raise
-        except CacheError as error:
+                begun.set()
+                await _follow(KafkaNode(writer, client_options, topics, stop, source=source), backoff, stop)
+        except CdcError as error:
             # A full disk, say: readers are served from the last commit meanwhile.
+            if not may_heal(error, begun=begun.is_set()):
+                raise
             await _try_again(error, backoff, stop)
 
 
@@ -95,9 +101,7 @@ async def _follow(node: KafkaNode, backoff: Backoff, stop: asyncio.Event) -> Non
             await _try_again(error, backoff, stop)
 
 
-async def _try_again(
-    error: KafkaUnavailableError | CacheError, backoff: Backoff, stop: asyncio.Event
-) -> None:
+async def _try_again(error: CdcError, backoff: Backoff, stop: asyncio.Event) -> None:
     seconds = backoff.next()
     _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
     await pause(stop, seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import structlog
@@ -12,12 +12,13 @@ from consumers import limits
 from consumers.assembler import Assembler, Interrupted
 from consumers.bootstrap import begun_anew, load_snapshot, resume_offset
 from consumers.subscription import Subscription
-from schemas.errors import OperatorError
+from schemas.errors import GaveUpError, OperatorError, SourceError
 from schemas.manifests import newest_snapshot
+from schemas.retrying import pause
 from schemas.topics import TopicGoneError, TopicReader, Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from aiokafka.structs import ConsumerRecord
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from schemas.snapshot import Announcement
 
 _log = structlog.get_logger("consumers.node")
+
+
+LoadFromSource: TypeAlias = "Callable[[CacheWriter], Awaitable[int]]"
+"""Brings the cache to the state of the source by loading all of it; returns the rows."""
 
 
 class Consumed(msgspec.Struct):
@@ -45,6 +50,7 @@ class KafkaNode:
         topics: where the events are.
         stop: ends it in good order.
         rebuild: begin with the newest snapshot, whatever the cache holds.
+        source: loads everything from the source into the cache, where a node has access to it.
     """
 
     def __init__(
@@ -55,12 +61,14 @@ class KafkaNode:
         stop: asyncio.Event,
         *,
         rebuild: bool = False,
+        source: LoadFromSource | None = None,
     ) -> None:
         self._writer = writer
         self._client_options = client_options
         self._topics = topics
         self._stop = stop
         self._rebuild = rebuild
+        self._source = source
         self._committing: asyncio.Task[None] | None = None
         self.consumed = Consumed()
         self._streamed_rows = 0
@@ -72,26 +80,21 @@ class KafkaNode:
             OperatorError: with ``once``, when only a snapshot would help and there is none.
             KafkaUnavailableError: Kafka is away; calling again goes on where it stood.
         """
-        offset = await self._resume(once=once)
-        while not self._stop.is_set():
-            found = await self._follow_from(offset, once=once)
-            if found is None:
-                return
-            offset = await self._load(found)
+        offset: int | None = await self._resume(once=once)
+        while offset is not None and not self._stop.is_set():
+            offset = await self._follow_from(offset, once=once)
 
-    async def _resume(self, *, once: bool) -> int:
+    async def _resume(self, *, once: bool) -> int | None:
         checkpoint = self._writer.checkpoint
         if checkpoint is None or self._rebuild:
             reason = "told to rebuild" if self._rebuild else "the cache is empty"
-            found = await self._wait_for_snapshot(reason, None, once=once)
-            return -1 if found is None else await self._load(found)
+            return await self._load_past(None, reason, once=once)
         async with TopicReader(self._client_options()) as reader:
             resumed = await resume_offset(reader, self._topics, checkpoint)
         if resumed is not None:
             return resumed
         reason = "the topic was begun anew, or is of another database"
-        found = await self._wait_for_snapshot(reason, None, once=once)
-        return -1 if found is None else await self._load(found)
+        return await self._load_past(None, reason, once=once)
 
     async def _load(self, found: FoundSnapshot) -> int:
         async with TopicReader(self._client_options()) as reader:
@@ -99,13 +102,13 @@ class KafkaNode:
         self._rebuild = False
         return found.next_offset
 
-    async def _follow_from(self, offset: int, *, once: bool) -> FoundSnapshot | None:
-        """Applies groups from an offset on; returns a snapshot when only that leads on, None at the end."""
+    async def _follow_from(self, offset: int, *, once: bool) -> int | None:
+        """Applies groups from an offset on; returns where to go on after another load, None at the end."""
         assembler = Assembler(self._writer.groups, offset)
         options = self._client_options()
         async with Subscription(options, self._topics.events, self._writer.node, offset) as subscription:
             try:
-                found = await self._apply(subscription, assembler, offset, once=once)
+                stopped_by = await self._apply(subscription, assembler, offset, once=once)
                 await self._settle()
                 await self._commit_ready(assembler, even_idle=True)
                 await self._settle()
@@ -113,11 +116,12 @@ class KafkaNode:
                 await self._abandon()
             if (checkpoint := self._writer.checkpoint) is not None and checkpoint.offset is not None:
                 await subscription.tell_group_now(checkpoint.offset)
-        return found
+        return None if stopped_by is None else await self._way_across(stopped_by, once=once)
 
     async def _apply(
         self, subscription: Subscription, assembler: Assembler, offset: int, *, once: bool
-    ) -> FoundSnapshot | None:
+    ) -> ChangeEvent | None:
+        """Applies what comes; returns the event that cannot be passed, None at the end."""
         end = await subscription.end_offset()
         until = end if once else None
         loop = asyncio.get_running_loop()
@@ -131,11 +135,7 @@ class KafkaNode:
                     # Nobody goes on in an old life behind groups of a newer one: the topic was begun anew.
                     stopped_by = assembler.outdated
                 if stopped_by is not None:
-                    # What is whole before it is shown now: the way across may take long to appear.
-                    await self._settle()
-                    await self._commit_ready(assembler, even_idle=True)
-                    await self._settle()
-                    return await self._way_across(stopped_by, once=once)
+                    return stopped_by
             elif until is not None:
                 # Control records are never handed over, but stand in the topic.
                 offset = max(offset, await subscription.position())
@@ -205,23 +205,26 @@ class KafkaNode:
         self._streamed_rows = 0
         await self._writer.reset()
 
-    async def _way_across(self, event: ChangeEvent, *, once: bool) -> FoundSnapshot | None:
-        head = self._writer.groups.head
-        reason = f"the topic goes on at {event.epoch}:{event.prev}, the cache stands at " + (
-            "nothing" if head is None else f"{head.epoch}:{head.change_id}"
-        )
-        return await self._wait_for_snapshot(reason, event, once=once)
+    async def _way_across(self, event: ChangeEvent, *, once: bool) -> int | None:
+        checkpoint = self._writer.checkpoint
+        stands = "nowhere" if checkpoint is None else f"at {checkpoint.position}"
+        reason = f"the topic goes on at {event.epoch}:{event.prev}, the cache stands {stands}"
+        return await self._load_past(event, reason, once=once)
 
-    async def _wait_for_snapshot(
-        self, reason: str, event: ChangeEvent | None, *, once: bool
-    ) -> FoundSnapshot | None:
-        """Waits until there is a snapshot that leads past ``event``; None when told to stop."""
+    async def _load_past(self, event: ChangeEvent | None, reason: str, *, once: bool) -> int | None:
+        """Loads what leads past ``event``: a snapshot, else the source where that is at hand.
+
+        Waits for a snapshot where there is neither. Returns where to read on, None when told to stop.
+        """
         warned = False
         while not self._stop.is_set():
             found = await self._look_for_snapshot(event)
             if found is not None:
                 _log.info("loading a snapshot", reason=reason)
-                return found
+                return await self._load(found)
+            offset = await self._load_from_source(reason)
+            if offset is not None:
+                return offset
             remedy = "run: cdc poll, or cdc snapshot, at the source"
             if once:
                 raise OperatorError(f"{reason}, and there is no snapshot in {self._topics.snapshots}", remedy)
@@ -230,12 +233,27 @@ class KafkaNode:
                     "waiting for a snapshot", reason=reason, topic=self._topics.snapshots, remedy=remedy
                 )
                 warned = True
-            try:
-                async with asyncio.timeout(limits.MANIFEST_WAIT_SECONDS):
-                    await self._stop.wait()
-            except TimeoutError:
-                continue
+            await pause(self._stop, limits.MANIFEST_WAIT_SECONDS)
         return None
+
+    async def _load_from_source(self, reason: str) -> int | None:
+        """Loads everything from the source, where that is at hand; returns where to read on.
+
+        Once a life: a topic that does not go on from the source's state would have us load for ever.
+        """
+        if self._source is None:
+            return None
+        load, self._source = self._source, None
+        _log.info("loading from the source", reason=reason)
+        try:
+            self.consumed.rows += await load(self._writer)
+        except (SourceError, GaveUpError) as error:
+            _log.warning("the source cannot help", reason=error.message)
+            return None
+        self._rebuild = False
+        checkpoint = self._writer.checkpoint
+        async with TopicReader(self._client_options()) as reader:
+            return None if checkpoint is None else await resume_offset(reader, self._topics, checkpoint)
 
     async def _look_for_snapshot(self, event: ChangeEvent | None) -> FoundSnapshot | None:
         anything = event is None

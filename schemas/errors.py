@@ -94,3 +94,14 @@ class UnsupportedVersionError(CdcError):
 
 class BadEventError(CdcError):
     """A record is not an event of ours."""
+
+
+def may_heal(error: CdcError, *, begun: bool) -> bool:
+    """Whether a program that runs for ever tries again after this error.
+
+    What was given wrong, and a cache that somebody else writes, are told at once; once it worked (``begun``),
+    whatever goes away may come back. What only a person can decide ends it at any time.
+    """
+    if isinstance(error, (OperatorError, UnsupportedVersionError)):
+        return False
+    return begun or not isinstance(error, (UsageError, CacheBusyError))

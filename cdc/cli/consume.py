@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.parts import kafka_parts, open_writer
+from cdc.cli.parts import kafka_parts, load_from_source, open_writer
 from cdc.cli.results import print_progress
 from cdc.cli.running import run_async
 from consumers.following import follow_forever, follow_once
@@ -36,7 +36,9 @@ def consume(
     if not once:
         clients, topics = kafka_parts(config)
         open_cache = partial(open_writer, config, common.timeout_s)
-        run_async(follow_forever(open_cache, clients.consumer, topics, stop), stop=stop)
+        run_async(
+            follow_forever(open_cache, clients.consumer, topics, stop, load_from_source(config)), stop=stop
+        )
         return
     began = time.monotonic()
     work = consume_once(config, common.timeout_s, stop, rebuild=False)
@@ -52,6 +54,12 @@ async def consume_once(
     clients, topics = kafka_parts(config)
     open_cache = partial(open_writer, config, timeout_s)
     consumed, checkpoint = await follow_once(
-        open_cache, clients.consumer, topics, stop, timeout_s, rebuild=rebuild
+        open_cache,
+        clients.consumer,
+        topics,
+        stop,
+        timeout_s,
+        rebuild=rebuild,
+        source=load_from_source(config),
     )
     return None if checkpoint is None else checkpoint.position, consumed.rows, consumed.events

@@ -6,6 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cdc import embedded
 from cdc.capture import Capture
 from cdc.kafka.polling import Pipeline
 from cdc.source.file import check_is_file
@@ -15,6 +16,7 @@ from schemas.topics import Topics
 
 if TYPE_CHECKING:
     from cdc.config import Config
+    from consumers.node import LoadFromSource
     from schemas.position import Position
 
 
@@ -62,6 +64,17 @@ def kafka_parts(config: Config) -> tuple[KafkaClients, Topics]:
     """
     kafka = config.need_kafka()
     return kafka_clients(kafka.bootstrap_servers, kafka.reveal_properties()), Topics(kafka.topic)
+
+
+def load_from_source(config: Config) -> LoadFromSource | None:
+    """What loads a cache from the source; None on a node that has no access to it."""
+    if config.source is None:
+        return None
+
+    async def load(writer: CacheWriter) -> int:
+        return (await embedded.sync(partial(open_capture, config), writer, rebuild=True)).rows
+
+    return load
 
 
 def pipeline(config: Config) -> Pipeline:

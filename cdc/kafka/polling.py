@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from cdc import limits
-from cdc.capture import CaptureStaleError
 from cdc.kafka.chain import chain_end
 from cdc.kafka.publication import KafkaPublication
 from cdc.kafka.sender import DisplacedError
 from cdc.poller import Polled, Poller
-from schemas.errors import GaveUpError, KafkaUnavailableError, SourceError, SourceUnavailableError
+from schemas.errors import CdcError, GaveUpError, KafkaUnavailableError, SourceUnavailableError, may_heal
 from schemas.retrying import BACKOFF_SECONDS_MAX, Backoff, IdlePace, pause
 from schemas.topics import TopicGoneError, TopicReader
 
@@ -130,15 +129,18 @@ async def _leave(publication: KafkaPublication) -> None:
 async def poll_forever(pipeline: Pipeline, stop: asyncio.Event) -> None:
     """Publishes until told to stop; never gives up on a source or a broker that is away."""
     backoff = Backoff()
+    begun = asyncio.Event()
     writer = 0
     while not stop.is_set():
         try:
             async with pipeline.open_capture() as capture, pipeline.publication(capture) as publication:
                 writer = publication.writer
-                await _follow(pipeline, capture, publication, stop)
+                await _follow(pipeline, capture, publication, stop, begun)
         except DisplacedError as error:
             await _stand_by(pipeline, stop, writer, error.message)
-        except (KafkaUnavailableError, SourceError, CaptureStaleError) as error:
+        except CdcError as error:
+            if not may_heal(error, begun=begun.is_set()):
+                raise
             seconds = backoff.next()
             _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
             await pause(stop, seconds)
@@ -149,8 +151,10 @@ async def _follow(
     capture: Capture,
     publication: KafkaPublication,
     stop: asyncio.Event,
+    begun: asyncio.Event,
 ) -> None:
     await _poll(capture, publication)
+    begun.set()
     poller = Poller(capture, publication)
     pace = IdlePace(pipeline.pause_seconds)
     heard = looked = time.monotonic()
