@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -80,7 +80,9 @@ class Connection:
 
     def __init__(self, path: str, busy_timeout_s: float) -> None:
         with _translated():
-            self._turso = turso.connect(path, isolation_level=None, experimental_features=_FEATURES)
+            self._turso: turso.Connection | None = turso.connect(
+                path, isolation_level=None, experimental_features=_FEATURES
+            )
         self._cursors: set[PageCursor[Any]] = set()
         try:
             self.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
@@ -105,6 +107,8 @@ class Connection:
 
     def start(self, sql: str, args: Sequence[Value]) -> turso.Cursor:
         """Start a query whose rows are fetched bit by bit."""
+        if self._turso is None:
+            raise SourceUnavailableError("the connection to the source is closed", "try again")
         # The bytes of TEXT that is not UTF-8: the SQL casts them.
         return self._turso.execute(
             sql, tuple(arg.data if isinstance(arg, InvalidText) else arg for arg in args)
@@ -130,20 +134,23 @@ class Connection:
     def rollback(self) -> None:
         """End the transaction, if there is one, without keeping anything."""
         self._close_cursors()
-        if self._turso.in_transaction:
+        if self._turso is not None and self._turso.in_transaction:
             self.execute("ROLLBACK")
 
     def interrupt(self) -> None:
         """Stop the statement that runs now, from another thread."""
-        try:
-            self._turso.interrupt()
-        except turso.Error:  # closed already
-            return
+        connection = self._turso
+        if connection is not None:
+            with suppress(turso.Error):  # closed meanwhile
+                connection.interrupt()
 
     def close(self) -> None:
         """Close it; once is enough, more do no harm."""
         self._close_cursors()
-        self._turso.close()
+        # Closing alone leaves the file locked: the engine lets go of it with the last reference.
+        connection, self._turso = self._turso, None
+        if connection is not None:
+            connection.close()
 
     def _close_cursors(self) -> None:
         for cursor in tuple(self._cursors):

@@ -156,9 +156,11 @@ class TursoClient:
         return changed
 
     def _close_all(self) -> None:
-        for connection in tuple(self._open):
-            self._open.discard(connection)
-            connection.close()
+        # Nothing may refer to a connection any more: the engine lets go of the file with the last of them.
+        self._idle.clear()
+        self._writer = None
+        while self._open:
+            self._open.pop().close()
 
 
 class TursoTransaction:
