@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
 import secrets
 from typing import TYPE_CHECKING, Self
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("consumers.rebuild")
 
 _SUFFIX = ".loading"
+_NAME_BYTES = 4
 
 
 class Loading:
@@ -41,7 +43,7 @@ class Loading:
     def __init__(self, path: Path, node: str) -> None:
         self._path = path
         self._node = node
-        self._temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
+        self._temporary = path.with_name(f"{path.name}.{secrets.token_hex(_NAME_BYTES)}{_SUFFIX}")
         self._store: Store | None = None
         self._transaction: _redb.WriteTransaction | None = None
         self.rows = 0
@@ -72,7 +74,9 @@ class Loading:
         await asyncio.to_thread(self._finish, list(definitions), checkpoint)
 
     def _open(self) -> None:
-        for left_behind in self._path.parent.glob(f"{self._path.name}.*{_SUFFIX}"):
+        # Exactly our own names: "cache" must not take what "cache.redb" is loading for its leavings.
+        pattern = f"{glob.escape(self._path.name)}.{'[0-9a-f]' * 2 * _NAME_BYTES}{_SUFFIX}"
+        for left_behind in self._path.parent.glob(pattern):
             _log.info("removing what an interrupted load left behind", file=str(left_behind))
             left_behind.unlink(missing_ok=True)
         # Nobody else reads it before it is whole: exclusive, which writes faster.

@@ -36,11 +36,16 @@ def loading_bytes(cache: Path) -> int:
     return max((file.stat().st_size for file in cache.parent.glob(f"{cache.name}.*")), default=0)
 
 
+def under_way(deployment: Deployment, cache: Path) -> bool:
+    deployment.check_alive()
+    return loading_bytes(cache) > _STARTED_BYTES or cache.exists()
+
+
 def start_and_suspend_loading(deployment: Deployment, node: str) -> None:
     """Start a node, and suspend it while its first load is under way."""
     cache = deployment.cache(node)
     deployment.start(node)
-    wait_until(lambda: loading_bytes(cache) > _STARTED_BYTES or cache.exists(), _LIMIT_S, f"{node} loads")
+    wait_until(lambda: under_way(deployment, cache), _LIMIT_S, f"{node} loads")
     deployment.parts[node].suspend()
     assert not cache.exists(), "too fast: the load was over before it could be interrupted"
 
@@ -75,6 +80,16 @@ def test_a_signal_ends_an_embedded_node_in_its_first_load(source: Path, tmp_path
         cdc("sync", "--source", source, "--cache", deployment.cache(EMBEDDED))
         assert_no_leftovers(deployment.cache(EMBEDDED))
         deployment.assert_equal((EMBEDDED,))
+
+
+def test_a_load_leaves_that_of_a_neighbour_alone_whose_name_begins_with_its_own(source: Path, tmp_path: Path):
+    with Deployment(tmp_path, source, "", "") as deployment:
+        start_and_suspend_loading(deployment, EMBEDDED)
+        neighbour = deployment.cache(EMBEDDED).with_suffix("")
+        cdc("sync", "--source", source, "--cache", neighbour)
+        deployment.parts[EMBEDDED].resume()
+        deployment.wait_until_level((EMBEDDED,))
+        deployment.stop()
 
 
 @pytest.mark.slow
