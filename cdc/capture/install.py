@@ -174,7 +174,6 @@ async def remove(transaction: Transaction, schema: Schema) -> bool:
             await transaction.execute(f"DROP TRIGGER {quoted(row.name)}")
     for name in (TABLES, META, LOG):
         if name not in missing:
-            # Takes its entry in sqlite_sequence with it.
             await transaction.execute(f"DROP TABLE {name}")
     return len(missing) < len(OWN_TABLES)
 
