@@ -78,6 +78,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     return made
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number of things in words: "1 row", "2,000 rows"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def row_document(table: str, key: Sequence[Value], row: Mapping[str, Value] | None) -> dict[str, Any]:
     """Return the JSON document of one row of the cache; None says that there is none."""
     return {

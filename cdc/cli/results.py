@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cdc.cli.output import print_result
+from cdc.cli.output import counted, print_result
 from cdc.cli.parts import position_document
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def print_progress(
         "events": events,
         "seconds": round(seconds, 3),
     }
-    done = [f"{rows:,} rows loaded"] if rows else []
+    done = [f"{counted(rows, 'row')} loaded"] if rows else []
     if events or not rows:
-        done.append(f"{events:,} changes applied" if events else "nothing new")
+        done.append(f"{counted(events, 'change')} applied" if events else "nothing new")
     print_result(common, document, f"{what} at {position}: {', '.join(done)} in {seconds:.2f} s")

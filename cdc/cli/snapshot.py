@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.output import print_result
+from cdc.cli.output import counted, print_result
 from cdc.cli.parts import pipeline, position_document
 from cdc.cli.running import run_async
 from cdc.kafka.polling import snapshot_once
@@ -26,7 +26,8 @@ def snapshot(*, common: Common = DEFAULTS) -> None:
         "seconds": round(seconds, 3),
     }
     text = (
-        f"a snapshot at {polled.head.position}: {written.rows:,} rows in {written.chunks:,} chunks, "
+        f"a snapshot at {polled.head.position}: {counted(written.rows, 'row')} in "
+        f"{counted(written.chunks, 'chunk')}, "
         f"in {seconds:.2f} s"
     )
     print_result(common, document, text)

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.output import print_result
+from cdc.cli.lag import Lag, lag_behind_source, lag_behind_topic, whole_lag
+from cdc.cli.output import counted, print_result
 from cdc.cli.output import table as text_table
 from cdc.cli.parts import kafka_parts, open_capture, position_document
 from cdc.cli.running import run_async
 from cdc.kafka.chain import chain_end
-from cdc.secret import redact_url
+from cdc.source import SourceLockedError, shown_url
 from consumers.meta import QUARANTINE_TABLE, Checkpoint, read_checkpoint, read_definitions
 from consumers.nodelock import writer_alive
 from consumers.opening import open_to_read
 from consumers.store import redb_errors
 from schemas.errors import CdcError, SourceError
+from schemas.event import Head
 from schemas.position import Position
 from schemas.topics import TopicReader
 
@@ -27,11 +29,9 @@ if TYPE_CHECKING:
     from cdc.capture import Backlog, LogState
     from cdc.config import Config
 
-_MS_A_SECOND = 1000
-
 
 class SourceStatus(msgspec.Struct):
-    """The source as it answered; ``state`` is None where it is away or has no capture."""
+    """The source as it answered; ``state`` is None where it is away, locked or has no capture."""
 
     url: str
     reachable: bool = False
@@ -39,13 +39,14 @@ class SourceStatus(msgspec.Struct):
     capture: str = "unknown"
     skipped: list[dict[str, str]] = msgspec.field(default_factory=list)
     backlog: Backlog | None = None
+    trouble: str | None = None
 
 
 class KafkaStatus(msgspec.Struct):
     """The topic as it answered."""
 
     topic: str
-    position: Position | None = None
+    head: Head | None = None
     end_offset: int | None = None
 
 
@@ -68,11 +69,13 @@ def status(*, common: Common = DEFAULTS) -> None:
 async def status_document(config: Config, timeout_s: float) -> dict[str, Any]:
     """What ``--json`` prints. A part that is away is said to be so; only bad usage is an error."""
     cache = await asyncio.to_thread(_cache_status, config)
-    source = None if config.source is None else await _source_status(config, cache.checkpoint)
+    # In this order, so that what is committed meanwhile never looks as if something had gone back.
     kafka = None if config.kafka is None else await _kafka_status(config, timeout_s)
-    lag_events, lag_seconds = _lag(cache, source, kafka)
-    state = _state(cache, lag_events)
-    settled = state in ("live", "stopped") and lag_events == 0
+    head = _head(cache.checkpoint) if kafka is None else kafka.head
+    source = None if config.source is None else await _source_status(config, head)
+    lag = _lag(cache, source, kafka)
+    state = _state(cache, lag)
+    settled = state in ("live", "stopped") and lag.events == 0
     checkpoint = cache.checkpoint
     return {
         "source": None if source is None else _source_document(source),
@@ -82,8 +85,9 @@ async def status_document(config: Config, timeout_s: float) -> dict[str, Any]:
             "node": config.cache.node,
             "position": None if checkpoint is None else position_document(checkpoint.position),
             "offset": None if checkpoint is None else checkpoint.offset,
-            "lag_events": lag_events,
-            "lag_seconds": lag_seconds,
+            "lag_events": lag.events,
+            "lag_seconds": lag.seconds,
+            "lag_reason": lag.reason,
             "tables": {name: {"rows": rows} for name, rows in cache.rows.items()},
             "quarantined": cache.quarantined,
             "state": state,
@@ -103,29 +107,29 @@ def _cache_status(config: Config) -> CacheStatus:
         )
 
 
-async def _source_status(config: Config, checkpoint: Checkpoint | None) -> SourceStatus:
-    found = SourceStatus(redact_url(config.need_source().url))
+async def _source_status(config: Config, head: Head | None) -> SourceStatus:
+    found = SourceStatus(shown_url(config.need_source().url))
     try:
         async with open_capture(config) as capture:
-            found.url = capture.client.url
             found.reachable = True
             if not await capture.installed():
                 found.capture = "not installed"
                 return found
             try:
                 async with capture.reading() as reader:
-                    found.state = await reader.state(None if checkpoint is None else checkpoint.change_id)
+                    found.state = await reader.state(None if head is None else head.change_id)
                     found.skipped = [
                         {"table": skipped.table, "reason": skipped.reason} for skipped in reader.skipped
                     ]
-                    found.backlog = await reader.backlog(0 if checkpoint is None else checkpoint.change_id)
+                    found.backlog = await reader.backlog(0 if head is None else head.change_id)
                     found.capture = "ok"
             except CdcError as error:
                 if isinstance(error, SourceError):
                     raise
                 found.capture = "stale"
-    except SourceError:
-        found.reachable = False
+    except SourceError as error:
+        found.reachable = isinstance(error, SourceLockedError)
+        found.trouble = error.message
     return found
 
 
@@ -138,43 +142,44 @@ async def _kafka_status(config: Config, timeout_s: float) -> KafkaStatus:
     except (CdcError, TimeoutError):
         return found
     found.end_offset = end.end_offset
-    found.position = None if end.head is None else end.head.position
+    found.head = end.head
     return found
 
 
-def _lag(
-    cache: CacheStatus, source: SourceStatus | None, kafka: KafkaStatus | None
-) -> tuple[int | None, float | None]:
-    """Records behind the topic's end, or log rows behind the source's; and seconds. None: unknown."""
+def _lag(cache: CacheStatus, source: SourceStatus | None, kafka: KafkaStatus | None) -> Lag:
     checkpoint = cache.checkpoint
     if checkpoint is None:
-        return None, None
-    if kafka is not None:
-        return _lag_in_topic(checkpoint, kafka)
-    if source is None or source.state is None or source.backlog is None:
-        return None, None
-    if (source.state.epoch, source.state.epoch_nonce) != (checkpoint.epoch, checkpoint.epoch_nonce):
-        return source.backlog.rows, None
-    oldest_ms = source.backlog.oldest_ms
-    seconds = 0.0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / _MS_A_SECOND)
-    return source.backlog.pending, round(seconds, 3)
+        return Lag(reason="nothing was loaded yet")
+    state = None if source is None else source.state
+    if state is not None and state.database_id != checkpoint.database_id:
+        return Lag(reason="the cache is of another database")
+    head = _head(checkpoint) if kafka is None else kafka.head
+    behind_source = lag_behind_source(head, state, None if source is None else source.backlog, time.time())
+    if kafka is None:
+        return behind_source
+    behind_topic = lag_behind_topic(checkpoint, kafka.head, kafka.end_offset)
+    # A node need not know the source: then the topic is all there is.
+    return behind_topic if source is None else whole_lag(behind_topic, behind_source)
 
 
-def _lag_in_topic(checkpoint: Checkpoint, kafka: KafkaStatus) -> tuple[int | None, float | None]:
-    if kafka.end_offset is None or checkpoint.offset is None:
-        return None, None
-    # Void records and empty groups are no changes: at the chain's end nothing is missing.
-    if kafka.position is not None and checkpoint.position >= kafka.position:
-        return 0, 0.0
-    return max(0, kafka.end_offset - checkpoint.offset), None
+def _head(checkpoint: Checkpoint | None) -> Head | None:
+    if checkpoint is None:
+        return None
+    return Head(
+        epoch=checkpoint.epoch,
+        epoch_nonce=checkpoint.epoch_nonce,
+        change_id=checkpoint.change_id,
+        nonce=checkpoint.nonce,
+        exact_at=checkpoint.exact_at,
+    )
 
 
-def _state(cache: CacheStatus, lag_events: int | None) -> str:
+def _state(cache: CacheStatus, lag: Lag) -> str:
     if cache.checkpoint is None:
         return "bootstrapping" if cache.alive else "stopped"
     if not cache.alive:
         return "stopped"
-    return "live" if lag_events == 0 else "catching_up"
+    return "live" if lag.events == 0 else "catching_up"
 
 
 def _source_document(source: SourceStatus) -> dict[str, Any]:
@@ -185,6 +190,7 @@ def _source_document(source: SourceStatus) -> dict[str, Any]:
         "position": None if state is None else position_document(Position(state.epoch, state.high)),
         "log_rows": 0 if source.backlog is None else source.backlog.rows,
         "capture": source.capture,
+        "trouble": source.trouble,
         "skipped": source.skipped,
     }
 
@@ -192,7 +198,7 @@ def _source_document(source: SourceStatus) -> dict[str, Any]:
 def _kafka_document(kafka: KafkaStatus) -> dict[str, Any]:
     return {
         "topic": kafka.topic,
-        "position": None if kafka.position is None else position_document(kafka.position),
+        "position": None if kafka.head is None else position_document(kafka.head.position),
         "end_offset": kafka.end_offset,
     }
 
@@ -203,17 +209,22 @@ def _text(document: dict[str, Any]) -> Any:
     if source is not None:
         reach = "reachable" if source["reachable"] else "NOT REACHABLE"
         rows.append(("source", f"{source['url']} ({reach}, capture {source['capture']})"))
-        rows.append(("", f"position {_position(source['position'])}, {source['log_rows']:,} log rows"))
+        if source["trouble"] is not None:
+            rows.append(("", source["trouble"]))
+        rows.append(
+            ("", f"position {_position(source['position'])}, {counted(source['log_rows'], 'log row')}")
+        )
         rows += [("", f"left out {skipped['table']}: {skipped['reason']}") for skipped in source["skipped"]]
     if kafka is not None:
         end = "NOT REACHABLE" if kafka["end_offset"] is None else f"end offset {kafka['end_offset']:,}"
         rows.append(("kafka", f"{kafka['topic']} (position {_position(kafka['position'])}, {end})"))
-    lag = "unknown" if cache["lag_events"] is None else f"{cache['lag_events']:,} behind"
+    unknown = f"lag unknown: {cache['lag_reason']}"
+    lag = unknown if cache["lag_events"] is None else f"{cache['lag_events']:,} behind"
     rows.append(("cache", f"{cache['path']} ({cache['state']}, {lag})"))
     rows.append(("", f"position {_position(cache['position'])}, node {cache['node']}"))
     if cache["quarantined"]:
-        rows.append(("", f"{cache['quarantined']:,} rows QUARANTINED"))
-    rows += [("", f"{name}: {table['rows']:,} rows") for name, table in cache["tables"].items()]
+        rows.append(("", f"{counted(cache['quarantined'], 'row')} QUARANTINED"))
+    rows += [("", f"{name}: {counted(table['rows'], 'row')}") for name, table in cache["tables"].items()]
     rows.append(("health", "healthy" if document["healthy"] else "NOT HEALTHY"))
     return text_table(("part", "state"), rows)
 

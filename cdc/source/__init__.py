@@ -1,6 +1,16 @@
 """Drivers that speak to a source database, chosen by its URL; no knowledge of capture."""
 
 from cdc.source.client import Client, ResultSet, Row, Statement, Transaction
-from cdc.source.url import open_client
+from cdc.source.errors import SourceLockedError
+from cdc.source.url import open_client, shown_url
 
-__all__ = ["Client", "ResultSet", "Row", "Statement", "Transaction", "open_client"]
+__all__ = [
+    "Client",
+    "ResultSet",
+    "Row",
+    "SourceLockedError",
+    "Statement",
+    "Transaction",
+    "open_client",
+    "shown_url",
+]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from cdc.source.errors import SourceLockedError
 from schemas.errors import CdcError, SourceError, SourceUnavailableError, UsageError
 
 _SHOWN_CHARACTERS_MAX: Final = 300
@@ -35,7 +36,7 @@ def refused_statement(message: str, code: str | None) -> Exception:
         return TooLargeError()
     lowered = message.lower()
     if code in _BUSY_CODES or "database is locked" in lowered or "transaction timed out" in lowered:
-        return SourceUnavailableError(
+        return SourceLockedError(
             f"the source is locked by another connection ({code or 'busy'})",
             "try again when its transaction has ended",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final, NamedTuple
 
+from cdc.source.errors import SourceLockedError
 from schemas.errors import CdcError, SourceError, SourceUnavailableError, UsageError
 
 
@@ -21,7 +22,7 @@ _UNREADABLE = _Meaning(
     SourceUnavailableError, "the source cannot be read now", "check the disk and the file's permissions"
 )
 _LOCKED = _Meaning(
-    SourceUnavailableError,
+    SourceLockedError,
     "the source is locked by another connection",
     "try again when its transaction has ended",
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import turso
 
 from cdc.source.client import ResultSet
+from cdc.source.errors import SourceLockedError
 from cdc.source.limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX, PART_ROWS_MAX
 from schemas.errors import CdcError, SourceError, SourceUnavailableError, UsageError
 from schemas.values import InvalidText
@@ -225,7 +226,7 @@ def _translate(error: turso.Error) -> CdcError:
     if "locked by another process" in lowered:
         return _open_elsewhere()
     if "locked" in lowered or "busy" in lowered:
-        return SourceUnavailableError(
+        return SourceLockedError(
             "the source is locked by another connection", "try again when its transaction has ended"
         )
     if "interrupt" in lowered:

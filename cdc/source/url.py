@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,21 @@ async def open_client(url: str, *, auth_token: str | None = None, watch: str | N
     raise UsageError(
         f'no driver for sources of "{scheme}:"', "give the source as file:PATH or http://HOST:PORT"
     )
+
+
+def shown_url(url: str) -> str:
+    """Return what `Client.url` of an open source is, without reaching it.
+
+    Raises:
+        UsageError: it is no URL of a source.
+    """
+    match = _SCHEME.match(url)
+    scheme = match[1].lower() if match else ""
+    if scheme in _SERVER_SCHEMES:
+        from cdc.source.remote_url import parse_remote_url  # noqa: PLC0415 -- see below
+
+        return parse_remote_url(url, None).shown
+    return "file:" + os.path.realpath(url[match.end() :] if match else url)
 
 
 # What follows imports late: readers of files need neither an HTTP client nor another engine.
