@@ -11,6 +11,7 @@ import structlog
 from consumers.node import Consumed, KafkaNode
 from schemas.errors import CdcError, GaveUpError, KafkaUnavailableError, may_heal
 from schemas.retrying import Backoff, pause
+from schemas.topics import REQUEST_SECONDS_MAX, request_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,7 @@ async def follow_once(
     """
     backoff = Backoff()
     deadline = time.monotonic() + timeout_seconds
+    request_seconds.set(min(REQUEST_SECONDS_MAX, timeout_seconds))
     async with open_writer() as writer:
         node = KafkaNode(writer, client_options, topics, stop, rebuild=rebuild, source=source)
         while True:

@@ -35,5 +35,5 @@ KAFKA_REQUEST_SECONDS = 10.0
 GROUP_COMMIT_SECONDS = 1.0
 """How often at most the offset is committed to the Kafka group (for people who watch lag there)."""
 
-MANIFEST_WAIT_SECONDS = 5.0
+MANIFEST_WAIT_SECONDS = 2.0
 """How often a node that lacks a snapshot looks for one."""

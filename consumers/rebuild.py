@@ -6,6 +6,7 @@ import asyncio
 import glob
 import os
 import secrets
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 import structlog
@@ -13,10 +14,11 @@ import structlog
 from consumers.groups import UNPUBLISHABLE, QuarantineMark, encode_mark
 from consumers.meta import QUARANTINE_TABLE, checkpoint_meta, definition_meta
 from consumers.store import Store, redb_errors
+from schemas.errors import CacheError
 from schemas.keys import record_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from consumers import _redb
@@ -74,14 +76,18 @@ class Loading:
         await asyncio.to_thread(self._finish, list(definitions), checkpoint)
 
     def _open(self) -> None:
+        with _file_errors(self._path):
+            self._clean_up()
+        # Nobody else reads it before it is whole: exclusive, which writes faster.
+        self._store = Store.create(self._temporary, self._node, shared=False)
+        self._transaction = self._store.database.begin()
+
+    def _clean_up(self) -> None:
         # Exactly our own names: "cache" must not take what "cache.redb" is loading for its leavings.
         pattern = f"{glob.escape(self._path.name)}.{'[0-9a-f]' * 2 * _NAME_BYTES}{_SUFFIX}"
         for left_behind in self._path.parent.glob(pattern):
             _log.info("removing what an interrupted load left behind", file=str(left_behind))
             left_behind.unlink(missing_ok=True)
-        # Nobody else reads it before it is whole: exclusive, which writes faster.
-        self._store = Store.create(self._temporary, self._node, shared=False)
-        self._transaction = self._store.database.begin()
 
     def _finish(self, definitions: list[TableDefinition], checkpoint: Checkpoint) -> None:
         if self._transaction is None or self._store is None:
@@ -94,8 +100,9 @@ class Loading:
             self._transaction.commit()
             self._store.close()
         self._store = self._transaction = None
-        self._temporary.rename(self._path)
-        _sync_folder(self._path.parent)
+        with _file_errors(self._path):
+            self._temporary.rename(self._path)
+            _sync_folder(self._path.parent)
 
     def _remove(self) -> None:
         if self._transaction is not None:
@@ -104,6 +111,16 @@ class Loading:
             self._store.close()
         self._store = self._transaction = None
         self._temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CacheError(
+            f"the cache file {path} could not be replaced: {error.strerror}", "see the folder"
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

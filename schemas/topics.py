@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -29,6 +30,9 @@ PARTITION = 0
 
 REQUEST_SECONDS_MAX = 10.0
 """The longest wait for one answer of a broker: several of aiokafka's own calls may wait for ever."""
+
+request_seconds = ContextVar("request_seconds", default=REQUEST_SECONDS_MAX)
+"""The same, for this command: a one-shot command that is to give up earlier waits no longer than that."""
 
 STALL_SECONDS_MAX = 30.0
 """The longest silence in the middle of a range of which we know that it exists."""
@@ -71,8 +75,9 @@ class RangeGoneError(KafkaUnavailableError):
 
 
 @asynccontextmanager
-async def kafka_errors(doing: str, seconds: float = REQUEST_SECONDS_MAX) -> AsyncIterator[None]:
-    """Bounds a call to Kafka in time, and turns its errors into ours."""
+async def kafka_errors(doing: str, seconds: float | None = None) -> AsyncIterator[None]:
+    """Bounds a call to Kafka in time (``request_seconds`` unless given), and turns its errors into ours."""
+    seconds = request_seconds.get() if seconds is None else seconds
     try:
         async with asyncio.timeout(seconds):
             yield

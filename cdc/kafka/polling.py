@@ -17,7 +17,7 @@ from cdc.kafka.sender import DisplacedError
 from cdc.poller import Polled, Poller
 from schemas.errors import CdcError, GaveUpError, KafkaUnavailableError, SourceUnavailableError, may_heal
 from schemas.retrying import BACKOFF_SECONDS_MAX, Backoff, IdlePace, pause
-from schemas.topics import TopicGoneError, TopicReader
+from schemas.topics import REQUEST_SECONDS_MAX, TopicGoneError, TopicReader, request_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -101,6 +101,7 @@ async def _try_until_done(
 ) -> _Result:
     backoff = Backoff()
     deadline = time.monotonic() + timeout_seconds
+    request_seconds.set(min(REQUEST_SECONDS_MAX, timeout_seconds))
     while True:
         try:
             async with pipeline.open_capture() as capture, pipeline.publication(capture) as publication:
