@@ -97,6 +97,8 @@ def _check_exists(name: str, names: set[str]) -> None:
 
 
 def _table(info: TableInfo, key_columns: tuple[str, ...] | None, *, asked: bool) -> Table:
+    if not info.name:
+        raise _UnusableError("its name is empty, and no table of a cache can have such a name")
     if info.kind == PRESUMED_SHADOW and not asked:
         raise _UnusableError("it looks like a part of a virtual table whose module is not loaded here")
     if not all(isinstance(column.name, str) for column in info.columns):

@@ -43,7 +43,7 @@ def install(
     lines = [f"capturing {counted(len(report.tables), 'table')}: {', '.join(report.tables) or 'none'}"]
     if not report.changed and not report.created:
         lines.append("everything was in place already")
-    lines += [f"left out: {skipped.table}: {skipped.reason}" for skipped in report.skipped]
+    lines += [f"left out: {skipped.table or '""'}: {skipped.reason}" for skipped in report.skipped]
     print_result(common, document, "\n".join(lines))
 
 

@@ -214,7 +214,9 @@ def _text(document: dict[str, Any]) -> Any:
         rows.append(
             ("", f"position {_position(source['position'])}, {counted(source['log_rows'], 'log row')}")
         )
-        rows += [("", f"left out {skipped['table']}: {skipped['reason']}") for skipped in source["skipped"]]
+        rows += [
+            ("", f"left out {skipped['table'] or '""'}: {skipped['reason']}") for skipped in source["skipped"]
+        ]
     if kafka is not None:
         end = "NOT REACHABLE" if kafka["end_offset"] is None else f"end offset {kafka['end_offset']:,}"
         rows.append(("kafka", f"{kafka['topic']} (position {_position(kafka['position'])}, {end})"))
