@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.output import counted, print_json, print_result, print_text
+from cdc.cli.output import counted, named, print_json, print_result, print_text
 from cdc.cli.parts import open_capture
 from cdc.cli.reaching import until_reached
 from cdc.cli.running import run_async
@@ -43,7 +43,7 @@ def install(
     lines = [f"capturing {counted(len(report.tables), 'table')}: {', '.join(report.tables) or 'none'}"]
     if not report.changed and not report.created:
         lines.append("everything was in place already")
-    lines += [f"left out: {skipped.table or '""'}: {skipped.reason}" for skipped in report.skipped]
+    lines += [f"left out: {named(skipped.table)}: {skipped.reason}" for skipped in report.skipped]
     print_result(common, document, "\n".join(lines))
 
 

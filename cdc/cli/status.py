@@ -10,7 +10,7 @@ import msgspec
 
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.lag import Lag, lag_behind_source, lag_behind_topic, whole_lag
-from cdc.cli.output import counted, print_result
+from cdc.cli.output import counted, named, print_result
 from cdc.cli.output import table as text_table
 from cdc.cli.parts import kafka_parts, open_capture, position_document
 from cdc.cli.running import run_async
@@ -215,7 +215,7 @@ def _text(document: dict[str, Any]) -> Any:
             ("", f"position {_position(source['position'])}, {counted(source['log_rows'], 'log row')}")
         )
         rows += [
-            ("", f"left out {skipped['table'] or '""'}: {skipped['reason']}") for skipped in source["skipped"]
+            ("", f"left out {named(skipped['table'])}: {skipped['reason']}") for skipped in source["skipped"]
         ]
     if kafka is not None:
         end = "NOT REACHABLE" if kafka["end_offset"] is None else f"end offset {kafka['end_offset']:,}"
