@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.kafka import KafkaBroker
 
 _TIMEOUT_S = 2.0
-"""How long one question to a broker that is connected and silent may take, whatever --timeout says."""
+"""--timeout of the commands that are to give up."""
 _MORE_S_MAX = 8.0
 """What starting Python, one last try and closing clients may add to --timeout on a busy machine."""
 
