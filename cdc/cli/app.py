@@ -27,7 +27,8 @@ from cyclopts import App, CycloptsError
 
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.failures import print_failure, print_usage_failure
-from cdc.cli.output import abandon_output, flush_output, give_up_output
+from cdc.cli.output import abandon_output, flush_output, give_up_output, make_console
+from cdc.config_values import not_available
 from cdc.logs import configure_logs
 from schemas.errors import ExitCode, UsageError
 
@@ -56,8 +57,14 @@ COMMANDS = {
     "dump": "Print whole tables of the cache as JSON lines: tables by name, rows in key order.",
 }
 
+USAGES = {"get": "TABLE KEY...", "dump": "[TABLE...]"}
+"""What cyclopts calls ARGS where it may be given several times."""
+
 LATER_COMMANDS = ("find", "tail", "why", "quarantine", "prune", "doctor")
 """Commands of the contract that this version does not have yet."""
+
+LATER_FLAGS = {"poll": "--adopt", "verify": "--repair"}
+"""Flags of the contract that this version does not have yet."""
 
 
 def make_app() -> App:
@@ -67,9 +74,11 @@ def make_app() -> App:
         help="Keeps local redb files exactly equal to a Turso (SQLite, libSQL) database.",
         version=_version,
         version_flags=["--version"],
+        console=make_console(),
     )
     for name, summary in COMMANDS.items():
-        app.command(f"cdc.cli.{name}:{name}", name=name, help=summary)
+        usage = f"Usage: cdc {name} [OPTIONS] {USAGES[name]}" if name in USAGES else None
+        app.command(f"cdc.cli.{name}:{name}", name=name, help=summary, usage=usage)
     return app
 
 
@@ -84,8 +93,10 @@ def run(arguments: Sequence[str]) -> int:
     """
     log_level = DEFAULTS.log_level
     try:
-        _refuse_later_commands(arguments)
-        command, bound = _parse(make_app(), list(arguments))
+        app = make_app()
+        words = _config_after_command(app, list(arguments))
+        _refuse_later(words)
+        command, bound = _parse(app, words)
         common = next((item for item in bound.arguments.values() if isinstance(item, Common)), DEFAULTS)
         log_level = common.log_level
         configure_logs(common.log_format, log_level)
@@ -106,18 +117,19 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else ExitCode.DONE
 
 
-def _refuse_later_commands(arguments: Sequence[str]) -> None:
-    if arguments[:1] and arguments[0] in LATER_COMMANDS and arguments[0] not in COMMANDS:
+def _refuse_later(words: list[str]) -> None:
+    name = words[0] if words else ""
+    if name in LATER_COMMANDS and name not in COMMANDS:
         raise UsageError(
-            f"the command {arguments[0]} is not available in this version yet",
-            "see what there is: cdc --help",
+            f"the command {name} is not available in this version yet", "see what there is: cdc --help"
         )
+    flag = LATER_FLAGS.get(name)
+    if flag is not None and any(word.partition("=")[0] == flag for word in words):
+        raise not_available(f"cdc {name} {flag}")
 
 
-def _parse(app: App, arguments: list[str]) -> tuple[Callable[..., Any], inspect.BoundArguments]:
-    command, bound, _ = app.parse_args(
-        _config_after_command(app, arguments), exit_on_error=False, print_error=False
-    )
+def _parse(app: App, words: list[str]) -> tuple[Callable[..., Any], inspect.BoundArguments]:
+    command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     return command, bound
 
 

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from cdc.cli.common import Common
     from schemas.values import Value
 
+
+class _Console(Console):
+    """Rich's console, which would end the process with 1 where the reader of its output has enough."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 _BUFFER_BYTES = 1 << 16
 # Rich folds what is wider than a terminal; where there is none, lines stay whole.
 _PIPE_WIDTH = 10_000
@@ -58,14 +66,15 @@ def print_json_lines(documents: Iterable[Any]) -> None:
 
 def print_text(text: RenderableType) -> None:
     """Print something for people: text as it is, without markup, or one of rich's tables."""
-    console = Console(
-        file=sys.stdout,
-        width=None if sys.stdout.isatty() else _PIPE_WIDTH,
-        highlight=False,
-        markup=False,
-        emoji=False,
+    console = make_console(
+        width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, markup=False, emoji=False
     )
     console.print(Text(text) if isinstance(text, str) else text, soft_wrap=isinstance(text, str))
+
+
+def make_console(**options: Any) -> Console:
+    """Return what writes text to standard output; where its reader is gone it raises BrokenPipeError."""
+    return _Console(**options)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
@@ -81,6 +90,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
 def counted(number: int, thing: str) -> str:
     """Return a number of things in words: "1 row", "2,000 rows"."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def named(table: str) -> str:
+    """Return a table's name for a line of text, where an empty one would not be seen."""
+    return table or '""'
 
 
 def row_document(table: str, key: Sequence[Value], row: Mapping[str, Value] | None) -> dict[str, Any]:

@@ -83,3 +83,27 @@ def test_a_demo_folder_that_cannot_be_made_is_a_wrong_flag(cdc: Callable[..., En
     ended = cdc("demo", "--folder", str(tmp_path / "file" / "x"))
     assert (ended.code, ended.out) == (2, "")
     assert "cannot be made: Not a directory; give another one with --folder" in ended.err
+
+
+@pytest.mark.parametrize("command", [["--help"], ["get", "--help"], ["status"], ["--version"]])
+def test_a_reader_that_is_gone_before_the_first_line_is_no_failure(cache: Path, command: list[str]):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        command_line(*command), cwd=cache.parent, stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("command", [["verify", "--repair"], ["poll", "--adopt"], ["poll", "--adopt=true"]])
+def test_a_flag_of_a_later_version_says_so(cdc: Callable[..., Ended], command: list[str]):
+    for words in (command, ["--config", "none.toml", *command]):
+        ended = cdc(*words)
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err.endswith(" is not available in this version yet; leave it out\n")
+
+
+def test_usage_names_arguments_as_the_contract_does(cdc: Callable[..., Ended]):
+    assert cdc("get", "--help").out.startswith("Usage: cdc get [OPTIONS] TABLE KEY...\n")
+    assert cdc("dump", "--help").out.startswith("Usage: cdc dump [OPTIONS] [TABLE...]\n")
