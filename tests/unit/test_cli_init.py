@@ -68,3 +68,39 @@ def test_a_preset_is_refused(cdc: Cdc, preset: str, line: str):
     ended = cdc("init", "--preset", preset)
     assert (ended.code, ended.err) == (2, line)
     assert not Path("cdc.toml").exists()
+
+
+def test_it_fills_in_what_the_flags_say(cdc: Cdc):
+    flags = {"--source": 'file:a "quoted" \\ name.db', "--cache": "c\x7f.redb", "--node": "é"}
+    kafka = {"--bootstrap-servers": "a:1, b:2", "--topic": "cdc.other"}
+    ended = cdc("init", *(word for flag in (flags | kafka).items() for word in flag))
+    assert (ended.code, ended.err) == (0, "")
+    config = load(Path("cdc.toml"))
+    assert config.need_source().url == flags["--source"]
+    assert (str(config.cache.path), config.cache.node) == (flags["--cache"], "é")
+    assert (config.need_kafka().bootstrap_servers, config.need_kafka().topic) == ("a:1,b:2", "cdc.other")
+
+
+def test_half_of_kafka_is_completed_with_the_example(cdc: Cdc):
+    assert cdc("init", "--topic", "cdc.other").code == 0
+    config = load(Path("cdc.toml"))
+    assert (config.need_kafka().bootstrap_servers, config.need_kafka().topic) == (
+        "localhost:9092",
+        "cdc.other",
+    )
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--source", "libsql://user:SECRET@host"],
+        ["--source", "libsql://host?authToken=SECRET"],
+        ["--bootstrap-servers", "user:SECRET@h:1"],
+        ["--topic", "a b SECRET"],
+    ],
+)
+def test_it_writes_no_secret_and_nothing_that_is_not_allowed(cdc: Cdc, flags: list[str]):
+    ended = cdc("init", *flags)
+    assert (ended.code, ended.out) == (2, "")
+    assert "SECRET" not in ended.err
+    assert not Path("cdc.toml").exists()
