@@ -16,6 +16,7 @@ import msgspec
 
 from schemas.definition import TableDefinition
 from schemas.errors import CacheCorruptError, UnsupportedVersionError
+from schemas.event import Head
 from schemas.position import Position
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
     def position(self) -> Position:
         """The position that the cache stands at."""
         return Position(self.epoch, self.change_id)
+
+    @property
+    def head(self) -> Head:
+        """Where it leaves a reader in the chain of groups."""
+        return Head(self.epoch, self.epoch_nonce, self.change_id, self.nonce, self.exact_at)
 
     @property
     def exact(self) -> bool:

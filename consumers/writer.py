@@ -16,7 +16,6 @@ from consumers.nodelock import NodeLock
 from consumers.rebuild import Loading
 from consumers.store import Store
 from schemas.errors import CacheBusyError, CacheCorruptError
-from schemas.event import Head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from consumers.batch import Batch
     from schemas.definition import TableDefinition
+    from schemas.event import Head
     from schemas.snapshot import Database
 
 _log = structlog.get_logger("consumers.writer")
@@ -126,7 +126,7 @@ class CacheWriter:
             self.groups = Groups(None)
             return
         await self._applier.take_back()
-        self.groups = Groups(_head(self._applier.checkpoint), await self._applier.quarantined())
+        self.groups = Groups(self._durable_head, await self._applier.quarantined())
 
     def loading(self) -> Loading:
         """A new file beside the old one, to be given to ``adopt`` when every row is in it."""
@@ -176,13 +176,18 @@ class CacheWriter:
         checkpoint = store.checkpoint
         if checkpoint is not None:
             self.database_id, self.source_url = checkpoint.database_id, checkpoint.source_url
-        self.groups = Groups(_head(checkpoint), quarantined)
+        self.groups = Groups(self._durable_head, quarantined)
 
     async def _close_file(self) -> None:
         if self._applier is not None:
             applier, self._applier = self._applier, None
             async with applier:
                 pass
+
+    @property
+    def _durable_head(self) -> Head | None:
+        checkpoint = self.checkpoint
+        return None if checkpoint is None else checkpoint.head
 
     def _checkpoint(self, head: Head, offset: int | None) -> Checkpoint:
         return Checkpoint(
@@ -195,16 +200,3 @@ class CacheWriter:
             database_id=self.database_id,
             source_url=self.source_url,
         )
-
-
-def _head(checkpoint: Checkpoint | None) -> Head | None:
-    """Where a checkpoint leaves a reader."""
-    if checkpoint is None:
-        return None
-    return Head(
-        epoch=checkpoint.epoch,
-        epoch_nonce=checkpoint.epoch_nonce,
-        change_id=checkpoint.change_id,
-        nonce=checkpoint.nonce,
-        exact_at=checkpoint.exact_at,
-    )

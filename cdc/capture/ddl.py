@@ -30,7 +30,7 @@ OP_EPOCH: Final = "e"
 
 # No constraint beside the key: under INSERT OR IGNORE of the application's, a violated one would silently
 # drop the log row. Key columns have no declared type, so that they keep each value as it is. Ids are dense
-# without AUTOINCREMENT, which would cost a third of the trigger and leave sqlite_sequence behind for good: the
+# without AUTOINCREMENT, which would cost a third of the trigger and leave sqlite_sequence behind: the
 # log is never empty, its last row is never pruned, and nonces tell a log that somebody wiped.
 CREATE_LOG: Final = (
     f"CREATE TABLE {LOG} (change_id INTEGER PRIMARY KEY, tbl INTEGER, op TEXT, ts INTEGER, "

@@ -21,13 +21,13 @@ from consumers.nodelock import writer_alive
 from consumers.opening import open_to_read
 from consumers.store import redb_errors
 from schemas.errors import CdcError, SourceError
-from schemas.event import Head
 from schemas.position import Position
 from schemas.topics import TopicReader
 
 if TYPE_CHECKING:
     from cdc.capture import Backlog, LogState
     from cdc.config import Config
+    from schemas.event import Head
 
 
 class SourceStatus(msgspec.Struct):
@@ -58,6 +58,11 @@ class CacheStatus(msgspec.Struct):
     quarantined: int
     alive: bool
 
+    @property
+    def head(self) -> Head | None:
+        """Where its checkpoint leaves it."""
+        return None if self.checkpoint is None else self.checkpoint.head
+
 
 def status(*, common: Common = DEFAULTS) -> None:
     """Show positions, lag, rows per table and the health of each part."""
@@ -71,7 +76,7 @@ async def status_document(config: Config, timeout_s: float) -> dict[str, Any]:
     cache = await asyncio.to_thread(_cache_status, config)
     # In this order, so that what is committed meanwhile never looks as if something had gone back.
     kafka = None if config.kafka is None else await _kafka_status(config, timeout_s)
-    head = _head(cache.checkpoint) if kafka is None else kafka.head
+    head = cache.head if kafka is None else kafka.head
     source = None if config.source is None else await _source_status(config, head)
     lag = _lag(cache, source, kafka)
     state = _state(cache, lag)
@@ -153,25 +158,13 @@ def _lag(cache: CacheStatus, source: SourceStatus | None, kafka: KafkaStatus | N
     state = None if source is None else source.state
     if state is not None and state.database_id != checkpoint.database_id:
         return Lag(reason="the cache is of another database")
-    head = _head(checkpoint) if kafka is None else kafka.head
+    head = cache.head if kafka is None else kafka.head
     behind_source = lag_behind_source(head, state, None if source is None else source.backlog, time.time())
     if kafka is None:
         return behind_source
     behind_topic = lag_behind_topic(checkpoint, kafka.head, kafka.end_offset)
     # A node need not know the source: then the topic is all there is.
     return behind_topic if source is None else whole_lag(behind_topic, behind_source)
-
-
-def _head(checkpoint: Checkpoint | None) -> Head | None:
-    if checkpoint is None:
-        return None
-    return Head(
-        epoch=checkpoint.epoch,
-        epoch_nonce=checkpoint.epoch_nonce,
-        change_id=checkpoint.change_id,
-        nonce=checkpoint.nonce,
-        exact_at=checkpoint.exact_at,
-    )
 
 
 def _state(cache: CacheStatus, lag: Lag) -> str:
