@@ -274,6 +274,7 @@ class KafkaNode:
         head = self._writer.groups.head
         life = (position.epoch, position.epoch_nonce)
         if life != (event.epoch, event.epoch_nonce):
-            return position.epoch > event.epoch
+            # The same number is given again where what had it is gone from the topic and from the source.
+            return position.epoch >= event.epoch
         same_life = head is not None and life == (head.epoch, head.epoch_nonce)
         return head is None or not same_life or position.change_id > head.change_id
