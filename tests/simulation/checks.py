@@ -41,6 +41,8 @@ class Checks:
         self.loads = 0
         self.incidents = 0
         self.mints = 0
+        self.histories = 0
+        """How often something else took the place of the source's history."""
         self._truth: dict[tuple[int, int], Contents] = {}
         self._encoded: dict[tuple[int, int], dict[str, dict[bytes, bytes]]] = {}
         self._before: dict[str, Checkpoint] = {}
@@ -53,6 +55,11 @@ class Checks:
             newest = contents.log[-1]
             # A row that was written unseen by triggers belongs to the state that a re-read makes later.
             self._truth.setdefault((newest.change_id, newest.nonce), contents)
+
+    def history_exchanged(self) -> None:
+        """The source is another one, or an older one, under the same name."""
+        self.histories += 1
+        self.incident()
 
     def incident(self) -> None:
         """Something happened to the source that may make a new epoch necessary."""
@@ -128,7 +135,9 @@ class Checks:
         world = self.world
         same_life = (before.epoch, before.epoch_nonce) == (after.epoch, after.epoch_nonce)
         if name in self._strangers and name != "embedded":
-            self._strangers.discard(name)
+            topic = world.broker.topics.get(world.topics.events)
+            if topic is not None and (after.offset or 0) <= topic.end:
+                self._strangers.discard(name)
             return
         if same_life and after.change_id < before.change_id:
             world.fail(f"{name} was loaded back from {before.position} to {after.position}")
