@@ -175,6 +175,11 @@ def test_an_unknown_key_is_refused_with_its_path_and_the_known_ones(text: str, l
         ('[source]\nurl = "a"\ntables = "b"', "source.tables is not allowed as it stands; allowed: a list"),
         ('[source]\nurl = "a"\ntables = []', "a list of one or more names"),
         ('[source]\nurl = "a"\ntables = ["b", 1]', "a list of one or more names"),
+        (
+            '[cache]\nnode = " "',
+            "cache.node is not allowed as it stands; allowed: a name of 1 to 200 printable",
+        ),
+        ('[cache]\nnode = "a\\u0007"', "cache.node is not allowed as it stands; allowed: a name of 1 to 200"),
         ('[source]\nurl = "a"\ntables = ["b", "b"]', "source.tables: a name is given twice"),
         (
             '[source]\nurl = "a"\npoll_interval = 1',
