@@ -33,8 +33,7 @@ OP_EPOCH: Final = "e"
 # without AUTOINCREMENT, which would cost a third of the trigger and leave sqlite_sequence behind: the
 # log is never empty, its last row is never pruned, and nonces tell a log that somebody wiped.
 CREATE_LOG: Final = (
-    f"CREATE TABLE {LOG} (change_id INTEGER PRIMARY KEY, tbl INTEGER, op TEXT, ts INTEGER, "
-    "nonce INTEGER, k1)"
+    f"CREATE TABLE {LOG} (change_id INTEGER PRIMARY KEY, tbl INTEGER, op TEXT, ts INTEGER, nonce INTEGER, k1)"
 )
 CREATE_META: Final = (
     f"CREATE TABLE {META} (epoch INTEGER, epoch_nonce INTEGER, database_id TEXT, pruned_to INTEGER, "

@@ -61,5 +61,6 @@ def test_a_publication_below_the_pruned_log_loads_and_condemns_nobody():
     assert isinstance(plan_poll(head(5), log(9, None, pruned_to=7)), Load)
 
 
-def test_a_publication_at_the_last_pruned_row_loads_only_if_that_row_is_gone():
-    assert plan_poll(head(7), log(9, 7, pruned_to=7)) == Changes(prev=7, high=9)
+def test_a_publication_at_the_last_pruned_row_loads_and_above_it_goes_on():
+    assert isinstance(plan_poll(head(7), log(9, None, pruned_to=7)), Load)
+    assert plan_poll(head(8), log(9, 8, pruned_to=7)) == Changes(prev=8, high=9)
