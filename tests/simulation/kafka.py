@@ -290,7 +290,7 @@ class SimConsumer:
         while True:
             topic = self.broker.topics.get(self._topic)
             if topic is not None and not self.broker.away:
-                # An open defect, kept out of here (README.md): a topic begun anew after the source got a new
+                # An open defect, kept out of here (README.md): a topic begun anew after the source was given
                 # another history, grown past the offset of a node that never stopped reading.
                 other = self._known is not None and self._known.history != topic.history
                 if other or not topic.start <= self._position <= topic.end:
