@@ -25,6 +25,8 @@ async def fetching_consumer(kafka: KafkaBroker, topic: str) -> AIOKafkaConsumer:
     await consumer.start()
     partition = TopicPartition(topic, 0)
     consumer.assign([partition])
+    # Else it fetches nothing before the group's coordinator, which a fresh broker does not have yet, tells where.
+    consumer.seek(partition, 0)
     await consumer.getmany(partition, timeout_ms=100)
     return consumer
 
