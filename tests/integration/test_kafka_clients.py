@@ -25,7 +25,7 @@ async def fetching_consumer(kafka: KafkaBroker, topic: str) -> AIOKafkaConsumer:
     await consumer.start()
     partition = TopicPartition(topic, 0)
     consumer.assign([partition])
-    # Else it fetches nothing before the group's coordinator, which a fresh broker does not have yet, tells where.
+    # Else it waits for the group's coordinator, which a fresh broker does not have yet.
     consumer.seek(partition, 0)
     await consumer.getmany(partition, timeout_ms=100)
     return consumer
