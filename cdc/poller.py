@@ -107,32 +107,29 @@ class Poller:
         while True:
             try:
                 plan = await self._attempt(snapshots)
+                if isinstance(plan, Polled):
+                    return plan
+                if isinstance(plan, _Reselect):
+                    _log.info("the tables to publish have changed", tables=sorted(plan.tables))
+                    await self._capture.order_reread(plan.tables)
+                else:
+                    mints += 1
+                    await self._begin_epoch(plan, mints)
             except CaptureStaleError as stale:
                 remakes += 1
                 if remakes > REMAKES_MAX:
                     raise
                 _log.info("remaking capture", reason=stale.message)
                 await self._capture.install()
-                continue
-            except LogBrokenError as broken:
-                known = self._publication.head()
-                above = 0 if known is None else known.epoch
-                plan = NewEpoch(above=above, reason=broken.message, certain=True)
-            if isinstance(plan, Polled):
-                return plan
-            if isinstance(plan, _Reselect):
-                _log.info("the tables to publish have changed", tables=sorted(plan.tables))
-                await self._capture.order_reread(plan.tables)
-                continue
-            mints += 1
-            if mints > MINTS_MAX:
-                raise SourceError(
-                    f"the change log changes its identity again and again: {plan.reason}",
-                    "stop whatever rewrites the _cdc_ tables at the source",
-                )
-            _log.warning("beginning a new epoch", reason=plan.reason, above=plan.above)
-            seen = None if plan.certain else self._publication.head()
-            await self._capture.mint_epoch(plan.above, seen)
+
+    async def _begin_epoch(self, plan: NewEpoch, mints: int) -> None:
+        if mints > MINTS_MAX:
+            raise SourceError(
+                f"the change log changes its identity again and again: {plan.reason}",
+                "stop whatever rewrites the _cdc_ tables at the source",
+            )
+        _log.warning("beginning a new epoch", reason=plan.reason, above=plan.above)
+        await self._capture.mint_epoch(plan.above, None if plan.certain else self._publication.head())
 
     async def _attempt(self, snapshots: Snapshots | None) -> Polled | NewEpoch | _Reselect:
         known = self._publication.head()
@@ -152,8 +149,11 @@ class Poller:
                     rows = await self._publication.load(reader, state, reason)
                     return Polled(head=head, rows=rows)
                 case Changes(prev=prev, high=high):
-                    async with aclosing(reader.changes(prev, high)) as pages:
-                        events = await self._publication.publish(head, prev, pages)
+                    try:
+                        async with aclosing(reader.changes(prev, high)) as pages:
+                            events = await self._publication.publish(head, prev, pages)
+                    except LogBrokenError as broken:
+                        return NewEpoch(above=state.epoch, reason=broken.message, certain=True)
                 case Idle():
                     head = known or head
             if snapshots is not None:

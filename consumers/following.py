@@ -66,6 +66,8 @@ async def follow_once(
                 _log.warning("trying again", reason=error.message)
                 await pause(stop, backoff.next())
             else:
+                if stop.is_set():
+                    raise asyncio.CancelledError
                 return node.consumed, writer.checkpoint
 
 
