@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from tests.simulation.checks import ViolationError
 from tests.simulation.mutants import MUTANTS, mutated
@@ -11,13 +12,16 @@ from tests.simulation.scenario import run_seed
 from tests.simulation.seams import simulated
 from tests.simulation.world import say
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 SEEDS_MAX = 2000
 
 
-def hunt(name: str, seeds_max: int = SEEDS_MAX) -> tuple[int, str] | None:
+def hunt(name: str, seeds: Iterable[int]) -> tuple[int, str] | None:
     """The first seed that finds the mutant, and how it shows; None where none of them does."""
     with mutated(name):
-        for seed in range(seeds_max):
+        for seed in seeds:
             try:
                 run_seed(seed)
             except ViolationError as error:
@@ -35,7 +39,7 @@ def main() -> int:
     with simulated():
         for name in names:
             began = time.process_time()
-            found = hunt(name, seeds_max)
+            found = hunt(name, range(seeds_max))
             seconds = time.process_time() - began
             if found is None:
                 missed += 1

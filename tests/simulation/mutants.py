@@ -28,7 +28,6 @@ from cdc.capture import reader as capture_reader
 from cdc.kafka.chain import ChainEnd
 from cdc.kafka.publication import KafkaPublication
 from cdc.kafka.sender import Sender
-from cdc.kafka.snapshots import SnapshotWriter
 from cdc.plan import Changes, Load
 from consumers.applier import Applier
 from consumers.assembler import Assembler
@@ -40,11 +39,10 @@ from consumers.rebuild import Loading
 from consumers.store import Store
 from consumers.writer import CacheWriter
 from schemas.codec import decode_event, encode_event
-from schemas.event import NIL, Op
+from schemas.event import Op
 from schemas.snapshot import Announcement, decode_announcement
 from tests.simulation import source
 from tests.simulation.kafka import Record, SimProducer
-from tests.simulation.loop import PROCESS
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -383,25 +381,6 @@ def manifests_believed_without_their_announcement(put: Put) -> None:
 
 
 @mutant
-def manifest_after_its_announcement(put: Put) -> None:
-    """A poller that dies between the two leaves a gap that no snapshot leads across (the first design)."""
-    send, write = KafkaPublication._send_control, SnapshotWriter.write_manifest
-    pending: dict[Any, tuple[SnapshotWriter, int]] = {}
-
-    async def remember(self: SnapshotWriter, offset: int) -> None:
-        pending[PROCESS.get()] = (self, offset)
-
-    async def late(self: KafkaPublication, group: Any, op: str, after: Any = NIL) -> None:
-        await send(self, group, op, after)
-        if op == Op.SNAPSHOT:
-            await self._sender.flush()
-            await write(*pending.pop(PROCESS.get()))
-
-    put(SnapshotWriter, "write_manifest", remember)
-    put(KafkaPublication, "_send_control", late)
-
-
-@mutant
 def snapshots_read_on_too_late(put: Put) -> None:
     """Whoever loaded a snapshot reads on behind the first group after it."""
 
@@ -663,18 +642,6 @@ def begun_anew_unnoticed(put: Put) -> None:
 
     put(consumers.node, "begun_anew", never)
     put(consumers.node, "resume_offset", further_back)
-
-
-@mutant
-def old_groups_move_the_offset(put: Put) -> None:
-    """The stored offset lies behind a group that proves nothing: a needless load (as first written)."""
-    end = Assembler._end
-
-    def moving(self: Assembler, event: Any) -> None:
-        end(self, event)
-        self.offset = event.offset + 1
-
-    put(Assembler, "_end", moving)
 
 
 @mutant
