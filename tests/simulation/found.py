@@ -1,4 +1,4 @@
-"""The first seed that finds each mutant, as ``python -m tests.simulation.hunt`` printed it, counted from 0."""
+"""The first seed that finds each mutant, as `python -m tests.simulation.hunt` printed it, counted from 0."""
 
 from __future__ import annotations
 
