@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,8 +16,22 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.scenario import run_seed
 from tests.simulation.seams import simulated
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 SEEDS = 2000
 _BLOCK = 500
+
+
+@pytest.fixture(autouse=True)
+def killed_processes_are_buried() -> Iterator[None]:
+    """A process that was killed left coroutines in the middle of a line; Python complains when they go."""
+    yield
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 @pytest.mark.slow
