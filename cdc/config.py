@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from cdc.table_settings import TableSettings
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,9 +93,11 @@ class TableConfig(msgspec.Struct, frozen=True):
 
     Attributes:
         key_columns: the identity of a table that has no primary key.
+        settings: what of its rows is published, and what nodes do with them.
     """
 
     key_columns: tuple[str, ...] | None = None
+    settings: TableSettings = TableSettings()
 
 
 class Config(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import msgspec
 from cdc import config_values as values
 from cdc.config import CacheConfig, Config, SourceConfig, TableConfig, default_node
 from cdc.kafka_section import read_kafka
+from cdc.table_settings import TableSettings
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ def _read_tables(value: object, path: str) -> dict[str, TableConfig]:
     tables: dict[str, TableConfig] = {}
     for name, settings in value.items():
         read = values.section(settings, values.join(path, name), _TABLE)
-        tables[name] = TableConfig(key_columns=read.get("key_columns"))
+        key_columns = read.pop("key_columns", None)
+        tables[name] = TableConfig(key_columns=key_columns, settings=TableSettings(**read))
     return tables
 
 

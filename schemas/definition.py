@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+KeyType = Literal["tuple", "text", "integer", "bytes"]
+"""How a table's keys stand in the cache file: order-preserving tuples, or one native value."""
+
+
+class Follow(msgspec.Struct, frozen=True):
+    """Rows of a table are cached only while a row they belong to is.
+
+    ``column`` holds the key of a row in one of ``tables``, each of which has a key of one column.
+    """
+
+    tables: tuple[str, ...]
+    column: str
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -19,11 +34,20 @@ class TableDefinition(msgspec.Struct, frozen=True):
     """A captured table.
 
     ``key`` are the names of its key columns in the primary key's declared order, ``schema_version`` the
-    source's when it was read. Encoded as a map, so that later versions can add fields (keep, follow, index):
-    those a reader does not know are ignored.
+    source's when it was read. Encoded as a map, so that later versions can add fields: those a reader does
+    not know are ignored.
+
+    What nodes act on: of the rows only the ``keep`` with the highest ``keep_by`` are cached (ties: the
+    highest keys; None: all), and only while what they ``follow`` is. ``index`` are columns that rows are
+    looked up by.
     """
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     schema_version: int = 0
+    keep: int | None = None
+    keep_by: str | None = None
+    follow: Follow | None = None
+    index: tuple[str, ...] = ()
+    key_type: KeyType = "tuple"

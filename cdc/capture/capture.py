@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cdc.source import Client, Transaction
+    from cdc.table_settings import TableSettings
     from schemas.event import Head
 
 
@@ -61,6 +62,7 @@ class Capture:
         url: the source.
         tables: names of the tables to capture; None for every ordinary one.
         key_columns: the identity of tables without a primary key, by table.
+        settings: what of a table is published, by table.
         auth_token: what a server knows us by.
     """
 
@@ -70,6 +72,7 @@ class Capture:
         *,
         tables: Sequence[str] | None = None,
         key_columns: Mapping[str, Sequence[str]] | None = None,
+        settings: Mapping[str, TableSettings] | None = None,
         auth_token: str | None = None,
     ) -> None:
         self._url = url
@@ -77,6 +80,7 @@ class Capture:
         self._selection = Selection(
             None if tables is None else tuple(tables),
             {name: tuple(columns) for name, columns in (key_columns or {}).items()},
+            dict(settings or {}),
         )
         self._client: Client | None = None
         self._known: _Known | None = None

@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from cdc.capture.ddl import FORMAT
 from cdc.capture.identifiers import folded, is_reserved
@@ -13,6 +14,7 @@ from cdc.capture.introspect import PRESUMED_SHADOW, SHADOW, columns_of
 from cdc.capture.queries import select_all
 from cdc.capture.table import KeyColumn, Selection, Skipped, Table
 from cdc.capture.unique import conflicts_of
+from cdc.table_settings import TableSettings
 from schemas.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -50,9 +52,10 @@ def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Sele
     """
     names = {folded(name) for name, info in schema.tables.items() if info.kind != SHADOW}
     keys = {folded(name): columns for name, columns in selection.key_columns.items()}
+    settings = {folded(name): value for name, value in selection.settings.items()}
     listed = None if selection.tables is None else {folded(name) for name in selection.tables}
     if strict:
-        for name in (*(selection.tables or ()), *selection.key_columns):
+        for name in dict.fromkeys((*(selection.tables or ()), *selection.key_columns, *selection.settings)):
             _check_exists(name, names)
     tables: dict[str, Table] = {}
     skipped: list[Skipped] = []
@@ -62,13 +65,15 @@ def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Sele
         if info.kind == SHADOW or (listed is not None and not asked):
             continue
         try:
-            tables[name] = _table(info, keys.get(folded(name)), asked=asked)
+            table = _table(info, keys.get(folded(name)), asked=asked)
         except _UnusableError as error:
             if strict and (asked or folded(name) in keys):
                 raise UsageError(
                     f'table "{name}" cannot be captured: {error}', "see key_columns, or take it off the list"
                 ) from None
             skipped.append(Skipped(name, str(error)))
+        else:
+            tables[name] = replace(table, settings=settings.get(folded(name), TableSettings()))
     skipped += [Skipped(name, "its name is not UTF-8") for name in schema.unnameable]
     return Selected(tables, tuple(skipped))
 

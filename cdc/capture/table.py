@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from cdc.capture.unique import Conflict  # noqa: TC001 -- msgspec resolves annotations at run time
+from cdc.table_settings import TableSettings
 from schemas.definition import Column, TableDefinition
 
 
@@ -33,7 +34,7 @@ class Table(msgspec.Struct, frozen=True):
     same key (``key_columns`` without a constraint). ``rowid_alias``: the key is the rowid, always an integer.
     ``index`` is the name of the index that finds rows by the key; None: it is the rowid, or there is none.
     ``conflicts`` are those that REPLACE can resolve by deleting a row of another key. ``fingerprint`` changes
-    with everything that the triggers depend on.
+    with everything that the triggers depend on; ``settings`` are no part of it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Table(msgspec.Struct, frozen=True):
     index: str | None
     conflicts: tuple[Conflict, ...]
     fingerprint: str
+    settings: TableSettings = TableSettings()
 
     @property
     def exact(self) -> bool:
@@ -57,7 +59,18 @@ class Table(msgspec.Struct, frozen=True):
 
     def definition(self, schema_version: int) -> TableDefinition:
         """Give what readers are told of it."""
-        return TableDefinition(self.name, self.columns, self.key_names, schema_version)
+        settings = self.settings
+        return TableDefinition(
+            self.name,
+            self.columns,
+            self.key_names,
+            schema_version,
+            keep=settings.keep,
+            keep_by=settings.keep_by,
+            follow=settings.follow,
+            index=settings.index,
+            key_type=settings.key_type,
+        )
 
 
 class Skipped(msgspec.Struct, frozen=True, order=True):
@@ -71,8 +84,9 @@ class Selection(msgspec.Struct, frozen=True):
     """Which tables to capture.
 
     ``tables``: their names, None for every ordinary one. ``key_columns``: the identity of tables without a
-    primary key, by table.
+    primary key, by table. ``settings``: what of a table is published, by table.
     """
 
     tables: tuple[str, ...] | None = None
     key_columns: dict[str, tuple[str, ...]] = {}
+    settings: dict[str, TableSettings] = {}

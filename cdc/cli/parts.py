@@ -28,9 +28,10 @@ def open_capture(config: Config) -> Capture:
     """
     source = config.need_source()
     keys = {name: table.key_columns for name, table in config.tables.items() if table.key_columns is not None}
+    settings = {name: table.settings for name, table in config.tables.items()}
     # A file asks for none: its environment need not hold what another source's does.
     token = None if source.auth_token is None or source.path is not None else source.auth_token.reveal()
-    return Capture(source.url, tables=source.tables, key_columns=keys, auth_token=token)
+    return Capture(source.url, tables=source.tables, key_columns=keys, settings=settings, auth_token=token)
 
 
 def check_source_file(config: Config) -> None:
