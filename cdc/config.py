@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from cdc.table_settings import TableSettings
+from schemas.codec import Encoding  # noqa: TC001 -- msgspec reads the annotations at run time
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,11 +53,13 @@ class KafkaConfig(msgspec.Struct, frozen=True):
     """``[kafka]``: the broker and the topic between poller and nodes.
 
     Attributes:
+        encoding: how the poller writes events; readers recognise each record's by itself.
         properties: Java client properties by their dotted names, as text.
     """
 
     bootstrap_servers: str
     topic: str
+    encoding: Encoding = "msgpack"
     properties: dict[str, str | Secret] = {}
 
     def reveal_properties(self) -> dict[str, str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _OWN = {
     "bootstrap_servers": values.servers,
     "topic": values.topic,
-    "encoding": values.choice("msgpack", later=("json",)),
+    "encoding": values.choice("msgpack", "json"),
 }
 _REQUIRED = {"bootstrap_servers": "--bootstrap-servers LIST", "topic": "--topic NAME"}
 # Java client properties whose names have no dot.
@@ -50,7 +50,7 @@ def read_kafka(value: object, path: str) -> KafkaConfig:
     for key, flag in _REQUIRED.items():
         if key not in own:
             raise UsageError(f"{path}.{key} is missing", f"give it, or {flag}")
-    return KafkaConfig(own["bootstrap_servers"], own["topic"], properties)
+    return KafkaConfig(**own, properties=properties)
 
 
 def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:

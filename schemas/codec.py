@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -23,10 +23,14 @@ from schemas.rows import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from schemas.errors import BadEventError, UnsupportedVersionError
 
 __all__ = [
+    "ENCODERS",
     "INVALID_TEXT_TYPE",
+    "Encoding",
     "RowEncoder",
     "decode_definition",
     "decode_event",
@@ -39,6 +43,10 @@ __all__ = [
     "encode_row",
     "encode_values",
 ]
+
+
+Encoding = Literal["msgpack", "json"]
+"""How events are written; which of them a record is, `decode_event` tells by its first byte."""
 
 
 def encode_event(event: ChangeEvent) -> bytes:
@@ -63,6 +71,12 @@ def decode_event(data: bytes) -> ChangeEvent:
     if event.version != EVENT_VERSION or event.op not in OPS:
         raise _refusal(data, "unknown version or op")
     return event
+
+
+ENCODERS: Final[dict[Encoding, Callable[[ChangeEvent], bytes]]] = {
+    "msgpack": encode_event,
+    "json": encode_event_json,
+}
 
 
 def encode_definition(definition: TableDefinition) -> bytes:

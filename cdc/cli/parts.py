@@ -85,7 +85,9 @@ def pipeline(config: Config) -> Pipeline:
         UsageError: no source or no Kafka is configured.
     """
     clients, topics = kafka_parts(config)
-    return Pipeline(partial(open_capture, config), clients, topics, config.need_source().poll_interval_s)
+    kafka = config.need_kafka()
+    pause_seconds = config.need_source().poll_interval_s
+    return Pipeline(partial(open_capture, config), clients, topics, pause_seconds, kafka.encoding)
 
 
 def position_document(position: Position) -> dict[str, int]:

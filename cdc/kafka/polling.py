@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from cdc.capture import Capture
     from cdc.kafka.snapshots import Written
+    from schemas.codec import Encoding
     from schemas.event import Head
     from schemas.kafka_properties import KafkaClients
     from schemas.topics import Topics
@@ -41,10 +42,11 @@ class Pipeline:
     clients: KafkaClients
     topics: Topics
     pause_seconds: float
+    encoding: Encoding = "msgpack"
 
     def publication(self, capture: Capture) -> KafkaPublication:
         """A new life at the topic, for an open source."""
-        return KafkaPublication(self.clients, self.topics, capture.client.url)
+        return KafkaPublication(self.clients, self.topics, capture.client.url, self.encoding)
 
 
 async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: float) -> Polled:

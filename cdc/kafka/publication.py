@@ -17,7 +17,7 @@ from cdc.kafka.chain import chain_end
 from cdc.kafka.sender import DisplacedError, Sender
 from cdc.kafka.snapshots import SnapshotWriter
 from cdc.plan import log_head
-from schemas.codec import encode_event
+from schemas.codec import ENCODERS
 from schemas.errors import OperatorError
 from schemas.event import EVENT_VERSION, NIL, ChangeEvent, Head, Op
 from schemas.keys import record_key
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from cdc.capture import CaptureReader, Change, LogState
     from cdc.kafka.snapshots import Written
+    from schemas.codec import Encoding
     from schemas.kafka_properties import KafkaClients
     from schemas.manifests import FoundSnapshot
     from schemas.topics import Topics
@@ -48,12 +49,16 @@ class KafkaPublication:
         clients: how to reach Kafka.
         topics: where to publish.
         database_url: the source's URL without credentials, to recognise it by.
+        encoding: of events; a snapshot's chunks and manifests are msgpack always.
     """
 
-    def __init__(self, clients: KafkaClients, topics: Topics, database_url: str) -> None:
+    def __init__(
+        self, clients: KafkaClients, topics: Topics, database_url: str, encoding: Encoding = "msgpack"
+    ) -> None:
         self._clients = clients
         self._topics = topics
         self._database_url = database_url
+        self._encode = ENCODERS[encoding]
         self.writer = secrets.randbits(63)
         """This life's name in its records."""
         self.written: Written | None = None
@@ -259,13 +264,13 @@ class KafkaPublication:
             name, values = record_key(table, key), Raw(key_values)
             row = NIL if after is None else Raw(after)
             event = group.event(op, table, values, row, change_id, ts_ms, index, index == final, offset)
-            value = encode_event(event)
+            value = self._encode(event)
             if len(name) + len(value) > limits.RECORD_BYTES_MAX:
                 _log.warning("quarantined a row beyond the size limit", table=table, bytes=len(value))
                 if 2 * len(name) > limits.RECORD_BYTES_MAX:
                     # Not even its key fits: the quarantine shows that there is such a row, not which one.
                     name, values = record_key(table, b""), NIL
-                value = encode_event(replace(event, op=Op.QUARANTINED, key=values, after=NIL))
+                value = self._encode(replace(event, op=Op.QUARANTINED, key=values, after=NIL))
             await sender.append(name, value)
             index += 1
             offset += 1
@@ -274,7 +279,7 @@ class KafkaPublication:
     async def _send_control(self, group: _Header, op: str, after: Raw = NIL) -> None:
         offset = self._sender.next_offset or 0
         event = group.event(op, "", NIL, after, group.head.change_id, 0, 0, True, offset)
-        await self._sender.append(b"", encode_event(event))
+        await self._sender.append(b"", self._encode(event))
 
 
 class _Header:

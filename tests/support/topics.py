@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 if TYPE_CHECKING:
+    from aiokafka.structs import ConsumerRecord
+
     from tests.support.kafka import KafkaBroker
 
 _LIMIT_S = 30.0
@@ -16,6 +18,11 @@ _LIMIT_S = 30.0
 def end_offset(kafka: KafkaBroker, topic: str) -> int:
     """The offset that the topic's next record will get."""
     return asyncio.run(_end_offset(kafka.bootstrap, TopicPartition(topic, 0)))
+
+
+def records(kafka: KafkaBroker, topic: str) -> list[ConsumerRecord]:
+    """Every record that the topic holds now."""
+    return asyncio.run(_records(kafka.bootstrap, TopicPartition(topic, 0)))
 
 
 def stored_bytes(kafka: KafkaBroker, topic: str) -> int:
@@ -27,3 +34,15 @@ def stored_bytes(kafka: KafkaBroker, topic: str) -> int:
 async def _end_offset(bootstrap: str, partition: TopicPartition) -> int:
     async with asyncio.timeout(_LIMIT_S), AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
         return (await consumer.end_offsets([partition]))[partition]
+
+
+async def _records(bootstrap: str, partition: TopicPartition) -> list[ConsumerRecord]:
+    async with asyncio.timeout(_LIMIT_S), AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
+        consumer.assign([partition])
+        await consumer.seek_to_beginning(partition)
+        end = (await consumer.end_offsets([partition]))[partition]
+        found: list[ConsumerRecord] = []
+        while await consumer.position(partition) < end:
+            fetched = await consumer.getmany(partition, timeout_ms=1000)
+            found += fetched.get(partition, [])
+        return found

@@ -241,7 +241,6 @@ def test_table_names_are_the_same_in_upper_and_lower_case():
         ),
         *((f"[tables.a]\nkey_type = '{kind}'", "tables.a.key_type") for kind in ("text", "integer", "bytes")),
         ("[preset.memory]", "preset.memory"),
-        ("[kafka]\nencoding = 'json'", "kafka.encoding"),
         ("[source]\nurl = 'a'\nhash_key = 'env:X'", "source.hash_key"),
         ("[source]\nurl = 'a'\nimage = 'row'", "source.image"),
     ],

@@ -92,7 +92,7 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(tmp_path: Path, name: 
         ('[kafka]\nbootstrap_servers = ["h:1"]', "kafka.bootstrap_servers is not allowed as it stands"),
         ('[kafka]\ntopic = "a b"', "kafka.topic is not allowed as it stands"),
         ('[kafka]\ntopic = ".."', "kafka.topic is not allowed as it stands"),
-        (HEAD + 'encoding = "avro"', 'kafka.encoding is not allowed as it stands; allowed: "msgpack"'),
+        (HEAD + 'encoding = "avro"', 'kafka.encoding is not allowed as it stands; allowed: "msgpack" or'),
         (HEAD + "topics = 1", 'kafka.topics is not a configuration key; did you mean "topic"?'),
         (HEAD + '"a.b" = ["x"]', 'kafka."a.b" is not allowed as it stands; allowed: a string, a number'),
     ],
@@ -141,3 +141,9 @@ def test_topics_of_kafka_itself_and_of_our_own_are_refused(tmp_path: Path, topic
 @pytest.mark.parametrize("topic", ["_x", "snapshots", "a.snapshots.b", "a-quarantine"])
 def test_other_topics_are_allowed(tmp_path: Path, topic: str):
     assert kafka(tmp_path, f'[kafka]\nbootstrap_servers = "h:1"\ntopic = "{topic}"').topic == topic
+
+
+@pytest.mark.parametrize("encoding", ["msgpack", "json"])
+def test_the_encoding_of_events_is_chosen(tmp_path: Path, encoding: str):
+    assert kafka(tmp_path, HEAD).encoding == "msgpack"
+    assert kafka(tmp_path, HEAD + f'encoding = "{encoding}"').encoding == encoding
