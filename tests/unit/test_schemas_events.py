@@ -276,7 +276,7 @@ def test_a_table_definition_comes_back(definition):
 
 
 def test_settings_that_a_later_version_adds_to_a_definition_are_ignored():
-    later = {"name": "t", "columns": [{"name": "a", "affinity": "TEXT", "new": 1}], "key": ["a"], "keep": 10}
+    later = {"name": "t", "columns": [{"name": "a", "affinity": "TEXT", "new": 1}], "key": ["a"], "later": 10}
     assert decode_definition(msgspec.msgpack.encode(later)) == TableDefinition(
         "t", (Column("a", "TEXT"),), ("a",)
     )
