@@ -40,3 +40,12 @@ CHAIN_WINDOW_RECORDS = 64
 
 CHAIN_WINDOW_RECORDS_MAX = 4096
 """The largest such window."""
+
+TAIL_BYTES_IN_MEMORY = 8 * 1024 * 1024
+"""Lines of one group that `cdc tail` holds in memory; a larger one waits for its end in a temporary file."""
+
+TAIL_BLOCK_BYTES = 256 * 1024
+"""Bytes of lines written to standard output at once."""
+
+TAIL_YIELD_RECORDS = 500
+"""Records after which `cdc tail` looks at signals: some 20 ms."""

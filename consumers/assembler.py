@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from consumers.groups import Group, Groups, Verdict
+from consumers.groups import Group, Verdict
 from schemas.codec import decode_definition, decode_event
 from schemas.errors import BadEventError
 from schemas.event import NIL, ROW_OPS, ChangeEvent, Op
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from schemas.definition import TableDefinition
+    from schemas.event import Head
 
 
 class Record(Protocol):
@@ -36,6 +39,32 @@ class Record(Protocol):
     @property
     def value(self) -> bytes | None:
         """The encoded event."""
+        ...
+
+
+class GroupSink(Protocol):
+    """What the assembler feeds: `consumers.groups.Groups`, or another reader of whole groups."""
+
+    head: Head | None
+
+    def begin(self, group: Group) -> Verdict:
+        """Judges a group and, where it is to be applied, opens it."""
+        ...
+
+    def truncate(self, table: str, definition: TableDefinition | None) -> None:
+        """A table is read anew."""
+        ...
+
+    def put(self, op: str, table: str, key: bytes, row: bytes, change_id: int, ts_ms: int) -> None:
+        """Adds one row event to the open group."""
+        ...
+
+    def end(self) -> Head:
+        """The open group is whole."""
+        ...
+
+    def abandon(self) -> bool:
+        """Drops the open group. True: parts of it were handed out and must be taken back."""
         ...
 
 
@@ -74,7 +103,7 @@ class Assembler:
         offset: the first offset that will be fed.
     """
 
-    def __init__(self, groups: Groups, offset: int) -> None:
+    def __init__(self, groups: GroupSink, offset: int) -> None:
         self.groups = groups
         self.counters = Counters()
         self.offset = offset

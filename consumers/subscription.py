@@ -25,11 +25,11 @@ class Subscription:
         client_options: how to reach Kafka, as aiokafka's consumer takes it.
         topic: what to read.
         group: the Kafka group that offsets are committed to, for the tools that people watch lag with. The
-            checkpoint in redb is what counts.
+            checkpoint in redb is what counts. None for a reader that commits none.
         offset: where to begin.
     """
 
-    def __init__(self, client_options: dict[str, Any], topic: str, group: str, offset: int) -> None:
+    def __init__(self, client_options: dict[str, Any], topic: str, group: str | None, offset: int) -> None:
         self._options = client_options
         self._topic = topic
         self._group = group

@@ -53,6 +53,7 @@ COMMANDS = {
     "rebuild": "Build a new cache file beside the old one and swap it in.",
     "get": "Print one row of the cache.",
     "scan": "Print rows of a table of the cache as JSON lines, in key order.",
+    "tail": "Print change events as JSON lines, from Kafka, or from the change log without Kafka.",
     "bench": "Measure throughput, latency, memory and idle cost; figures as JSON with --json.",
     "dump": "Print whole tables of the cache as JSON lines: tables by name, rows in key order.",
 }
@@ -60,7 +61,7 @@ COMMANDS = {
 USAGES = {"get": "TABLE KEY...", "dump": "[TABLE...]"}
 """What cyclopts calls ARGS where it may be given several times."""
 
-LATER_COMMANDS = ("find", "tail", "why", "quarantine", "prune", "doctor")
+LATER_COMMANDS = ("find", "why", "quarantine", "prune", "doctor")
 """Commands of the contract that this version does not have yet."""
 
 LATER_FLAGS = {"poll": "--adopt", "verify": "--repair"}
