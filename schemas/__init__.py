@@ -1,6 +1,7 @@
 """The contract between the capture side and the apply side: events, rows, keys and values as bytes.
 
-Imports neither side. ``vectors.json`` beside this file holds golden vectors for other languages.
+Imports neither side. For other languages, beside this file: ``vectors.json`` (golden vectors),
+``events.schema.json`` (JSON Schema) and ``asyncapi.json``.
 """
 
 from schemas.codec import (
