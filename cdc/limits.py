@@ -49,3 +49,12 @@ TAIL_BLOCK_BYTES = 256 * 1024
 
 TAIL_YIELD_RECORDS = 500
 """Records after which `cdc tail` looks at signals: some 20 ms."""
+
+WHY_RECORDS_MAX = 1_000_000
+"""Records of the topic, or rows of the log, that `cdc why` looks through: a few seconds."""
+
+WHY_WINDOW_RECORDS = 16_384
+"""The largest window of records that it reads at once, backwards."""
+
+WHY_EVENTS_MAX = 20
+"""Pending changes of one row that it shows."""

@@ -54,14 +54,15 @@ COMMANDS = {
     "get": "Print one row of the cache.",
     "scan": "Print rows of a table of the cache as JSON lines, in key order.",
     "tail": "Print change events as JSON lines, from Kafka, or from the change log without Kafka.",
+    "why": "Tell what is known of one row: cached, at the source, what wrote it, what is pending.",
     "bench": "Measure throughput, latency, memory and idle cost; figures as JSON with --json.",
     "dump": "Print whole tables of the cache as JSON lines: tables by name, rows in key order.",
 }
 
-USAGES = {"get": "TABLE KEY...", "dump": "[TABLE...]"}
+USAGES = {"get": "TABLE KEY...", "why": "TABLE KEY...", "dump": "[TABLE...]"}
 """What cyclopts calls ARGS where it may be given several times."""
 
-LATER_COMMANDS = ("find", "why", "quarantine", "prune", "doctor")
+LATER_COMMANDS = ("find", "quarantine", "prune", "doctor")
 """Commands of the contract that this version does not have yet."""
 
 LATER_FLAGS = {"poll": "--adopt", "verify": "--repair"}
