@@ -29,6 +29,7 @@ class SourceConfig(msgspec.Struct, frozen=True):
 
     Attributes:
         url: as given; show it only through `cdc.secret.redact_url`.
+        hash_key: what columns are hashed with.
         tables: the tables to capture; None for every ordinary table.
         poll_interval_s: the longest pause of an idle poller.
         log_retention_s: how long change-log rows are kept for readers that were away.
@@ -39,6 +40,7 @@ class SourceConfig(msgspec.Struct, frozen=True):
     tables: tuple[str, ...] | None = None
     poll_interval_s: float = 0.05
     log_retention_s: float = 86_400.0
+    hash_key: Secret | None = None
 
     @property
     def path(self) -> Path | None:

@@ -154,6 +154,12 @@ def _refuse_contradictions(config: Config) -> None:
         return
     if source.path is not None and os.path.realpath(source.path) == os.path.realpath(config.cache.path):
         raise UsageError("source.url and cache.path name the same file", "give the cache a file of its own")
+    for name, table in config.tables.items():
+        if table.settings.hash and source.hash_key is None:
+            raise UsageError(
+                f"{values.join('tables', name)}.hash needs source.hash_key",
+                'give it as "env:NAME" or "file:PATH"',
+            )
     if source.tables is not None:
         # SQLite's names do not distinguish upper and lower case.
         listed = {name.lower() for name in source.tables}
@@ -170,7 +176,7 @@ _SECONDS = {key: f"{key}_s" for key in ("poll_interval", "log_retention", "max_s
 _SOURCE: dict[str, Reader] = {
     "url": values.source_url,
     "auth_token": values.secret,
-    "hash_key": values.unavailable,
+    "hash_key": values.secret,
     "tables": values.names,
     "poll_interval": values.duration,
     "log_retention": values.duration,
@@ -189,9 +195,9 @@ _TABLE: dict[str, Reader] = {
     "keep": values.unavailable,
     "keep_by": values.unavailable,
     "follow": values.unavailable,
-    "exclude": values.unavailable,
-    "hash": values.unavailable,
-    "where": values.unavailable,
+    "exclude": values.column_names,
+    "hash": values.column_names,
+    "where": values.text,
     "index": values.unavailable,
     "key_type": values.choice("tuple", later=("text", "integer", "bytes")),
     "key_columns": values.names,

@@ -83,6 +83,11 @@ def names(value: object, path: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def column_names(value: object, path: str) -> tuple[str, ...]:
+    """Read a list of column names, which may be empty; none twice."""
+    return () if value == [] else names(value, path)
+
+
 def duration(value: object, path: str) -> float:
     """Read a duration longer than nothing; return seconds."""
     if isinstance(value, str):

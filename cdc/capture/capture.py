@@ -24,7 +24,7 @@ from cdc.capture.introspect import Schema, read_schema, read_stamp
 from cdc.capture.log import mint_unless_healthy
 from cdc.capture.reader import CaptureReader
 from cdc.capture.recording import RecordingTransaction
-from cdc.capture.select import Selected, leave_out_unreadable, select_tables
+from cdc.capture.select import Selected, check_conditions, leave_out_unreadable, select_tables
 from cdc.capture.table import Selection, Table
 from cdc.source import Statement, open_client
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
     from typing import Any
 
+    from cdc.hash_key import HashKey
     from cdc.source import Client, Transaction
     from cdc.table_settings import TableSettings
     from schemas.event import Head
@@ -63,6 +64,7 @@ class Capture:
         tables: names of the tables to capture; None for every ordinary one.
         key_columns: the identity of tables without a primary key, by table.
         settings: what of a table is published, by table.
+        hash_key: what columns are hashed with, where settings say so.
         auth_token: what a server knows us by.
     """
 
@@ -73,6 +75,7 @@ class Capture:
         tables: Sequence[str] | None = None,
         key_columns: Mapping[str, Sequence[str]] | None = None,
         settings: Mapping[str, TableSettings] | None = None,
+        hash_key: HashKey | None = None,
         auth_token: str | None = None,
     ) -> None:
         self._url = url
@@ -81,6 +84,7 @@ class Capture:
             None if tables is None else tuple(tables),
             {name: tuple(columns) for name, columns in (key_columns or {}).items()},
             dict(settings or {}),
+            hash_key,
         )
         self._client: Client | None = None
         self._known: _Known | None = None
@@ -151,7 +155,9 @@ class Capture:
     async def _select(self, transaction: Transaction, schema: Schema) -> Selected:
         selected = select_tables(schema, self._selection, strict=not self._checked)
         self._checked = True
-        return await leave_out_unreadable(transaction, schema, selected)
+        readable = await leave_out_unreadable(transaction, schema, selected)
+        await check_conditions(transaction, readable)
+        return readable
 
     async def installed(self) -> bool:
         """Say whether capture is there (it may be older than the schema).

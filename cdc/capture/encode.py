@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cdc.capture.table import Table
     from cdc.source import Row
+    from schemas.values import Value
 
 Change = tuple[str, str, bytes, bytes, bytes | None, int, int]
 """(op, table, key by `encode_key`, key by `encode_values`, row by `RowEncoder` or None, change id, ts_ms).
@@ -51,6 +52,8 @@ class ReadEncoder:
 
     def __call__(self, rows: list[Row]) -> tuple[list[Change], int]:
         """Encode a part of a page."""
+        if self._table.hash_key is not None:
+            rows = _hashed(rows, self._table.hashed, self._table.hash_key.digest)
         name, change_id, ts_ms = self._table.name, self._change_id, self._ts_ms
         key_of, encode_row = self._key_of, self._encode_row
         keys = list(map(key_of, rows))
@@ -100,6 +103,8 @@ class TouchedEncoder:
 
     def __call__(self, rows: list[Row]) -> tuple[list[Change], int]:
         """Encode a part of a page."""
+        if self._table.hash_key is not None:
+            rows = _hashed(rows, self._table.hashed, self._table.hash_key.digest)
         changes: list[Change] = []
         self._upserted = None
         if self._table.unique:
@@ -177,6 +182,17 @@ class TouchedEncoder:
         self._upserted, self._upsert_at = key, len(changes)
         image = self._encode_row(row[: self._width])
         changes.append((op, self._table.name, key, encode_values(values), image, newest, ts_ms))
+
+
+def _hashed(rows: list[Row], positions: tuple[int, ...], digest: Callable[[Value], str | None]) -> list[Row]:
+    """Replace the values of hashed columns; those of the log stand behind the table's own."""
+    hashed: list[Row] = []
+    for row in rows:
+        cells = list(row)
+        for position in positions:
+            cells[position] = digest(cells[position])
+        hashed.append(tuple(cells))
+    return hashed
 
 
 def _quarantined(change: Change) -> Change:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def select_all(table: Table) -> str:
     """Give all rows in the order of the key's index."""
-    return f"SELECT {_columns(table)} FROM {quoted(table.name)} AS t ORDER BY {_order(table)}"
+    where = f" WHERE {table.where}" if table.where else ""
+    return f"SELECT {_columns(table)} FROM {quoted(table.name)} AS t{where} ORDER BY {_order(table)}"
 
 
 def select_by_key(table: Table, key: Sequence[Value]) -> str:
@@ -25,15 +26,16 @@ def select_by_key(table: Table, key: Sequence[Value]) -> str:
         f"{_compared(column)} {'IS' if value is None else '='} {_parameter(value)}"
         for column, value in zip(table.key, key, strict=True)
     )
-    return f"SELECT {_columns(table)} FROM {_indexed(table)} WHERE {conditions}"
+    where = f" AND {table.where}" if table.where else ""
+    return f"SELECT {_columns(table)} FROM {_indexed(table)} WHERE {conditions}{where}"
 
 
 def select_touched(table: Table, *, ranged: bool = False) -> str:
     """Give the current rows of keys touched in a range of the log; parameters: prev, high, the table's id.
 
-    A result row is the table's columns (all NULL where there is no row), then the log's key, the highest
-    change id of that key, its time, 0 where the first touch in the range was an insert, and, for a key that
-    holds NULL (which joins nothing), whether there are rows with it.
+    A result row is the table's columns (all NULL where there is no row, or none that ``where`` holds for),
+    then the log's key, the highest change id of that key, its time, 0 where the first touch in the range was
+    an insert, and, for a key that holds NULL (which joins nothing), whether there are rows with it.
 
     Groups come in the order of the key's index, keys that SQL takes for the same next to each other.
 
@@ -107,9 +109,10 @@ def _indexed(table: Table) -> str:
 
 def _matches(table: Table, *, ranged: bool) -> str:
     """Join by the table's column on the left: its affinity, collation and index are used then."""
+    where = [table.where] if table.where else []
     if ranged:
-        return f"t.{quoted(table.key[0].name)} BETWEEN l.k1 AND l.k1"
-    matches = [f"{_compared(column)} = l.k{number}" for number, column in enumerate(table.key, 1)]
+        return " AND ".join([f"t.{quoted(table.key[0].name)} BETWEEN l.k1 AND l.k1", *where])
+    matches = [f"{_compared(column)} = l.k{number}" for number, column in enumerate(table.key, 1)] + where
     # Where nothing keeps keys apart, several rows may equal the log's key to SQL; only some have its bytes.
     return " AND ".join(matches if table.unique else matches + _same_bytes(table))
 
@@ -128,7 +131,9 @@ def _null_key_there(table: Table) -> str:
     numbered = list(enumerate(table.key, 1))
     holds_null = " OR ".join(f"l.k{number} IS NULL" for number, _ in numbered)
     same = " AND ".join(
-        [f"{_compared(column)} IS l.k{number}" for number, column in numbered] + _same_bytes(table)
+        [f"{_compared(column)} IS l.k{number}" for number, column in numbered]
+        + _same_bytes(table)
+        + ([table.where] if table.where else [])
     )
     return f"CASE WHEN {holds_null} THEN EXISTS (SELECT 1 FROM {_indexed(table)} WHERE {same}) END"
 

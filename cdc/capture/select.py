@@ -6,16 +6,15 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from msgspec.structs import replace
 
 from cdc.capture.ddl import FORMAT
 from cdc.capture.identifiers import folded, is_reserved
 from cdc.capture.introspect import PRESUMED_SHADOW, SHADOW, columns_of
+from cdc.capture.mask import masked
 from cdc.capture.queries import select_all
 from cdc.capture.table import KeyColumn, Selection, Skipped, Table
 from cdc.capture.unique import conflicts_of
-from cdc.table_settings import TableSettings
-from schemas.errors import SourceError, UsageError
+from schemas.errors import SourceError, SourceUnavailableError, UsageError
 
 if TYPE_CHECKING:
     from cdc.capture.introspect import IndexInfo, Schema, TableInfo
@@ -48,11 +47,12 @@ def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Sele
             changed meanwhile).
 
     Raises:
-        UsageError: a listed table does not exist or has no usable key, or ``key_columns`` are wrong.
+        UsageError: a listed table does not exist or has no usable key, ``key_columns`` are wrong, or a
+            table's settings do not fit it.
     """
     names = {folded(name) for name, info in schema.tables.items() if info.kind != SHADOW}
     keys = {folded(name): columns for name, columns in selection.key_columns.items()}
-    settings = {folded(name): value for name, value in selection.settings.items()}
+    settings = {folded(name): (name, value) for name, value in selection.settings.items()}
     listed = None if selection.tables is None else {folded(name) for name in selection.tables}
     if strict:
         for name in dict.fromkeys((*(selection.tables or ()), *selection.key_columns, *selection.settings)):
@@ -73,9 +73,31 @@ def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Sele
                 ) from None
             skipped.append(Skipped(name, str(error)))
         else:
-            tables[name] = replace(table, settings=settings.get(folded(name), TableSettings()))
+            tables[name] = table
+            if folded(name) in settings:
+                configured, asked_for = settings[folded(name)]
+                tables[name] = masked(table, asked_for, selection.hash_key, configured)
     skipped += [Skipped(name, "its name is not UTF-8") for name in schema.unnameable]
     return Selected(tables, tuple(skipped))
+
+
+async def check_conditions(transaction: Transaction, selected: Selected) -> None:
+    """Have the source say whether it understands each table's ``where``.
+
+    Raises:
+        UsageError: it does not.
+    """
+    for table in selected.tables.values():
+        if table.where is not None:
+            try:
+                await transaction.execute(f"{select_all(table)} LIMIT 0")
+            except SourceUnavailableError:
+                raise
+            except SourceError as error:
+                raise UsageError(
+                    f'the where of table "{table.name}" cannot be asked: {error.message}',
+                    "correct it in the configuration",
+                ) from None
 
 
 async def leave_out_unreadable(transaction: Transaction, schema: Schema, selected: Selected) -> Selected:

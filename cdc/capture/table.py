@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from cdc.capture.unique import Conflict  # noqa: TC001 -- msgspec resolves annotations at run time
+from cdc.hash_key import HashKey  # noqa: TC001 -- the same
 from cdc.table_settings import TableSettings
 from schemas.definition import Column, TableDefinition
 
@@ -35,6 +36,10 @@ class Table(msgspec.Struct, frozen=True):
     ``index`` is the name of the index that finds rows by the key; None: it is the rowid, or there is none.
     ``conflicts`` are those that REPLACE can resolve by deleting a row of another key. ``fingerprint`` changes
     with everything that the triggers depend on; ``settings`` are no part of it.
+
+    ``columns`` are those that are published. ``hashed`` are places among them whose values are replaced by
+    their digest under ``hash_key``, ``where`` is the condition for rows to be published, over the table as
+    ``t``. ``masked`` tells settings apart; 0 where there are none.
     """
 
     name: str
@@ -46,6 +51,10 @@ class Table(msgspec.Struct, frozen=True):
     conflicts: tuple[Conflict, ...]
     fingerprint: str
     settings: TableSettings = TableSettings()
+    hashed: tuple[int, ...] = ()
+    hash_key: HashKey | None = None
+    where: str | None = None
+    masked: int = 0
 
     @property
     def exact(self) -> bool:
@@ -84,9 +93,11 @@ class Selection(msgspec.Struct, frozen=True):
     """Which tables to capture.
 
     ``tables``: their names, None for every ordinary one. ``key_columns``: the identity of tables without a
-    primary key, by table. ``settings``: what of a table is published, by table.
+    primary key, by table. ``settings``: what of a table is published, by table. ``hash_key``: what columns
+    are hashed with.
     """
 
     tables: tuple[str, ...] | None = None
     key_columns: dict[str, tuple[str, ...]] = {}
     settings: dict[str, TableSettings] = {}
+    hash_key: HashKey | None = None

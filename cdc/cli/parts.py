@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cdc import embedded
 from cdc.capture import Capture
+from cdc.hash_key import HashKey
 from cdc.kafka.polling import Pipeline
 from cdc.source.file import check_is_file
 from consumers.writer import CacheWriter
@@ -31,7 +32,15 @@ def open_capture(config: Config) -> Capture:
     settings = {name: table.settings for name, table in config.tables.items()}
     # A file asks for none: its environment need not hold what another source's does.
     token = None if source.auth_token is None or source.path is not None else source.auth_token.reveal()
-    return Capture(source.url, tables=source.tables, key_columns=keys, settings=settings, auth_token=token)
+    hashed = source.hash_key is not None and any(value.hash for value in settings.values())
+    return Capture(
+        source.url,
+        tables=source.tables,
+        key_columns=keys,
+        settings=settings,
+        hash_key=HashKey(source.hash_key.reveal()) if hashed and source.hash_key is not None else None,
+        auth_token=token,
+    )
 
 
 def check_source_file(config: Config) -> None:

@@ -233,15 +233,11 @@ def test_table_names_are_the_same_in_upper_and_lower_case():
                 "keep": "1",
                 "keep_by": "'x'",
                 "follow": "{ table = 'x', column = 'y' }",
-                "exclude": "['x']",
-                "hash": "['x']",
-                "where": "'x'",
                 "index": "['x']",
             }.items()
         ),
         *((f"[tables.a]\nkey_type = '{kind}'", "tables.a.key_type") for kind in ("text", "integer", "bytes")),
         ("[preset.memory]", "preset.memory"),
-        ("[source]\nurl = 'a'\nhash_key = 'env:X'", "source.hash_key"),
         ("[source]\nurl = 'a'\nimage = 'row'", "source.image"),
     ],
 )
