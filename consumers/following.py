@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from consumers import limits
 from consumers.node import Consumed, KafkaNode
-from schemas.errors import CdcError, GaveUpError, KafkaUnavailableError, may_heal
+from schemas.errors import (
+    CdcError,
+    GaveUpError,
+    KafkaUnavailableError,
+    UnsupportedVersionError,
+    may_heal,
+)
 from schemas.retrying import Backoff, pause
 from schemas.topics import REQUEST_SECONDS_MAX, request_seconds
 
@@ -103,6 +110,11 @@ async def _follow(node: KafkaNode, backoff: Backoff, stop: asyncio.Event) -> Non
             await node.follow(once=False)
         except KafkaUnavailableError as error:
             await _try_again(error, backoff, stop)
+        except UnsupportedVersionError as error:
+            # Readers are served from what was applied. Who can read on is a newer program, or this one again
+            # when the topic was begun anew.
+            _log.error("stopped applying", reason=error.message, remedy=error.remedy)
+            await pause(stop, limits.UPGRADE_LOOK_SECONDS)
 
 
 async def _try_again(error: CdcError, backoff: Backoff, stop: asyncio.Event) -> None:

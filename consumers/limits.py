@@ -37,3 +37,6 @@ GROUP_COMMIT_SECONDS = 1.0
 
 MANIFEST_WAIT_SECONDS = 2.0
 """How often a node that lacks a snapshot looks for one."""
+
+UPGRADE_LOOK_SECONDS = 10.0
+"""How often a node that stopped at an event of a newer major version looks whether it can go on."""

@@ -12,7 +12,7 @@ from consumers import limits
 from consumers.assembler import Assembler, Interrupted
 from consumers.bootstrap import begun_anew, load_snapshot, resume_offset
 from consumers.subscription import Subscription
-from schemas.errors import GaveUpError, OperatorError, SourceError
+from schemas.errors import GaveUpError, OperatorError, SourceError, UnsupportedVersionError
 from schemas.manifests import newest_snapshot
 from schemas.retrying import pause
 from schemas.topics import TopicGoneError, TopicReader, Topics
@@ -112,6 +112,13 @@ class KafkaNode:
                 await self._settle()
                 await self._commit_ready(assembler, even_idle=True)
                 await self._settle()
+            except UnsupportedVersionError:
+                # Whole groups before it are as good as any.
+                await self._settle()
+                await self._writer.abandon()
+                await self._commit_ready(assembler, even_idle=True)
+                await self._settle()
+                raise
             finally:
                 await self._abandon()
             if (checkpoint := self._writer.checkpoint) is not None and checkpoint.offset is not None:

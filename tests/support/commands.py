@@ -114,17 +114,18 @@ class Running:
     Args:
         folder: its standard error is kept in a file there.
         arguments: what follows ``cdc``.
+        program: the folder that holds the packages; another one for another version.
     """
 
-    def __init__(self, folder: Path, *arguments: str | Path) -> None:
+    def __init__(self, folder: Path, *arguments: str | Path, program: Path = PROJECT) -> None:
         self.name = f"{arguments[0]}-{next(_run_numbers)}"
         self._log = folder / f"{self.name}.log"
         self._stopped_by_us: signal.Signals | None = None
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 _command(arguments),
-                cwd=PROJECT,
-                env=_environment(),
+                cwd=program,
+                env=_environment() | {"PYTHONPATH": str(program)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
