@@ -1,5 +1,8 @@
 """The redb file that a consumer keeps: a Rust extension, built from ``consumers/redb``.
 
+Keys are the bytes of `schemas.keys`, whatever the type of a table's keys in the file (see
+``WriteTransaction.truncate``); a key of another class than a native table's is in none of its rows.
+
 Values of user tables are stored with the change id that wrote them and a CRC-32; every read checks it.
 Every call releases the GIL while it works, and may come from any thread.
 """
@@ -8,7 +11,7 @@ Every call releases the GIL while it works, and may come from any thread.
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias, final
+from typing import Literal, Self, TypeAlias, final
 
 Ops: TypeAlias = dict[str, list[tuple[bytes, bytes | None, int]]]
 """By table, in the order they happened: (key, row or None to delete, change id of 0 to 2**64 - 1).
@@ -19,6 +22,9 @@ A dict and lists, no other mapping or sequence. Where ``bytes`` stands, any cont
 
 Meta: TypeAlias = dict[str, bytes | None]
 """By name: the value, or None to remove it."""
+
+KeyType: TypeAlias = Literal["tuple", "text", "integer", "bytes"]
+"""The redb type of a table's keys: ``&[u8]`` of whole tuples, or natively ``&str``, ``i64``, ``&[u8]``."""
 
 class RedbError(Exception):
     """Base of every error of this module; itself raised where redb refused for a reason of no own class."""
@@ -134,6 +140,16 @@ class Database:
             CorruptedError: it cannot be mended. BusyError: a snapshot or transaction of this handle is open.
         """
 
+    def compact(self, *, timeout: float = 30.0) -> bool:
+        """Moves pages to the front of the file and shortens it; False where nothing could be gained.
+
+        Not together with reads or other writes of this handle; those of other processes go on, and keep
+        their pages where they are.
+
+        Raises:
+            BusyError: a snapshot or transaction of this handle is open. ReadOnlyError, StorageFullError.
+        """
+
     def close(self) -> bool:
         """Aborts an open transaction and releases the file; safe to repeat.
 
@@ -151,17 +167,41 @@ class WriteTransaction:
     """Changes nobody sees until ``commit``; a context manager that aborts unless it was committed."""
 
     def put(self, ops: Ops) -> None:
-        """Adds operations; a table that does not exist is made."""
+        """Adds operations; a table that does not exist is made, with keys that are tuples.
+
+        A row whose key is none of a native table's is refused (RedbError); to delete such a key does nothing.
+        """
 
     def append(self, table: str, rows: list[tuple[bytes, bytes, int]]) -> None:
         """Adds rows of one table, fastest when sorted and above its last key; any order is right."""
 
-    def truncate(self, table: str) -> None:
-        """Removes every row; the table stays, and is made where there was none."""
+    def truncate(self, table: str, key_type: KeyType = "tuple") -> None:
+        """Makes a table, empty, with keys of this type; one of that name goes, with its type.
+
+        Native keys (text, integer, bytes) are for tables with a key of one column: a Rust program opens them
+        as ``TableDefinition<&str, &[u8]>`` and so on. Nothing else here is different for them.
+        """
 
     def drop_table(self, table: str) -> bool:
         """Removes the table; False when there was none."""
 
+    def get_many(self, table: str, keys: list[bytes]) -> list[bytes | None]:
+        """The rows as this transaction has them; a damaged one counts as none, since it is to be replaced."""
+
+    def scan(
+        self,
+        table: str,
+        after: bytes | None = None,
+        limit: int = 1000,
+        prefix: bytes = b"",
+        *,
+        before: bytes | None = None,
+        reverse: bool = False,
+        bytes_max: int | None = None,
+    ) -> list[tuple[bytes, bytes, int]]:
+        """As ``Snapshot.scan``, of what this transaction has."""
+
+    def count(self, table: str) -> int: ...
     def set_meta(self, meta: Meta) -> None: ...
     def commit(self, durable: bool = True) -> None:
         """Ends the transaction; refused (RedbError) after a call of it failed half-way.
@@ -179,6 +219,25 @@ class WriteTransaction:
     ) -> None: ...
 
 @final
+class TableStats:
+    """redb's figures of one table: stored, in keys and values; fragmented, bytes of its pages left empty."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def stored_bytes(self) -> int: ...
+    @property
+    def metadata_bytes(self) -> int: ...
+    @property
+    def fragmented_bytes(self) -> int: ...
+    @property
+    def leaf_pages(self) -> int: ...
+    @property
+    def branch_pages(self) -> int: ...
+    @property
+    def tree_height(self) -> int: ...
+
+@final
 class Snapshot:
     """One committed state. A table that does not exist reads as empty."""
 
@@ -194,17 +253,24 @@ class Snapshot:
         limit: int = 1000,
         prefix: bytes = b"",
         *,
+        before: bytes | None = None,
+        reverse: bool = False,
         bytes_max: int | None = None,
     ) -> list[tuple[bytes, bytes, int]]:
         """The next rows in key order: (key, row, change id), at most ``limit``.
 
-        ``bytes_max`` ends the page after the row that reaches it. Only an empty list means the end.
+        Only keys greater than ``after``, less than ``before`` and beginning with ``prefix``; ``reverse``
+        begins at the last of them. ``bytes_max`` ends the page after the row that reaches it. Only an empty
+        list means the end.
 
         Raises:
-            DamagedRowError: the scan can go on after its ``key``.
+            DamagedRowError: the scan can go on behind its ``key``.
         """
 
     def count(self, table: str) -> int: ...
+    def stats(self, table: str) -> TableStats | None:
+        """A table's size, by a look at each of its pages; None where there is no such table."""
+
     def tables(self) -> list[str]:
         """User tables by name; those named ``_cdc_...`` are not among them."""
 

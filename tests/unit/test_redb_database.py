@@ -232,3 +232,38 @@ def test_a_database_of_other_types_is_refused_where_it_is_read(path: Path) -> No
         database.apply({}, {"name": b"value"})
         with pytest.raises(_redb.NotADatabaseError, match="_cdc_meta"):
             database.get("_cdc_meta", b"name")
+
+
+def test_a_file_is_compacted_only_while_nothing_of_it_is_open(tmp_path: Path) -> None:
+    path = tmp_path / "cache.redb"
+    rows: list[tuple[bytes, bytes | None, int]] = [(n.to_bytes(4), bytes(500), n) for n in range(20_000)]
+    with _redb.Database.create(path, shared=False) as database:
+        database.apply({"t": rows}, {})
+        database.apply({"t": [(key, None, 0) for key, _, _ in rows[100:]]}, {})
+        before = path.stat().st_size
+        with database.snapshot() as snapshot:
+            assert snapshot.count("t") == 100
+            with pytest.raises(_redb.BusyError):
+                database.compact()
+        with database.begin(), pytest.raises(_redb.BusyError):
+            database.compact(timeout=0.01)
+        assert database.compact()
+        assert path.stat().st_size < before / 4
+        assert database.count("t") == 100
+        assert database.check_integrity()
+    with _redb.Database.open_read_only(path) as database, pytest.raises(_redb.ReadOnlyError):
+        database.compact()
+
+
+def test_a_table_tells_its_size(tmp_path: Path) -> None:
+    with _redb.Database.create(tmp_path / "cache.redb") as database:
+        database.apply({"t": [(n.to_bytes(4), bytes(100), n) for n in range(5_000)]}, {})
+        with database.snapshot() as snapshot:
+            assert snapshot.stats("nothing") is None
+            stats = snapshot.stats("t")
+    assert stats is not None
+    assert stats.rows == 5_000
+    assert stats.stored_bytes == 5_000 * (4 + 100 + 12)
+    assert 1 < stats.tree_height < 5
+    assert stats.leaf_pages > 100
+    assert stats.fragmented_bytes > 0

@@ -5,7 +5,7 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-use crate::read::Row;
+use crate::row::Row;
 use crate::write::{MetaOp, Op, TableOps};
 
 /// Bytes that nobody can change or free while the GIL is released.
@@ -133,6 +133,6 @@ fn name_of(name: &Bound<'_, PyAny>, what: &str) -> PyResult<String> {
     }
 }
 
-pub fn row_to_bytes<'py>(py: Python<'py>, row: &Row) -> Bound<'py, PyBytes> {
+pub fn row_to_bytes<'py>(py: Python<'py>, row: &Row<'_>) -> Bound<'py, PyBytes> {
     PyBytes::new(py, row.bytes())
 }

@@ -243,6 +243,24 @@ impl Database {
         })
     }
 
+    #[pyo3(signature = (*, timeout=WAIT_S))]
+    fn compact(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        let wait = waiting(timeout)?;
+        detached(py, || {
+            let _turn = self.turns.take(wait)?;
+            match self
+                .handle
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_mut()
+            {
+                Some(Handle::Writer(database)) => Ok(database.compact()?),
+                Some(Handle::Reader(_)) => Err(Failure::read_only()),
+                None => Err(Failure::closed("database")),
+            }
+        })
+    }
+
     fn close(&self, py: Python<'_>) -> PyResult<bool> {
         detached(py, || {
             let handle = self.handle.write().unwrap_or_else(PoisonError::into_inner).take();

@@ -9,6 +9,8 @@
 //! | edge.rs        | work without the GIL; where panics end                |
 //! | write.rs       | what a transaction does to tables                     |
 //! | read.rs        | what a committed state answers                        |
+//! | keys.rs        | how keys stand in a table: as tuples, or as native values |
+//! | row.rs         | rows and pages of rows, as reads find them            |
 //! | value.rs       | the check that every stored value carries             |
 //! | errors.rs      | every way a call can fail                             |
 //! | exceptions.rs  | the same as Python's exceptions                       |
@@ -21,7 +23,9 @@ mod database;
 mod edge;
 mod errors;
 mod exceptions;
+mod keys;
 mod read;
+mod row;
 mod snapshot;
 mod transaction;
 mod value;
@@ -35,5 +39,6 @@ fn _redb(module: &Bound<'_, PyModule>) -> PyResult<()> {
     exceptions::add_to(module)?;
     module.add_class::<database::Database>()?;
     module.add_class::<transaction::WriteTransaction>()?;
+    module.add_class::<snapshot::TableStats>()?;
     module.add_class::<snapshot::Snapshot>()
 }

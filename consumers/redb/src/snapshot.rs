@@ -9,9 +9,11 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::convert::{Held, row_to_bytes};
 use crate::edge::detached;
 use crate::errors::{Failure, Outcome};
-use crate::read::{Page, View};
+use crate::keys::Span;
+use crate::read::View;
+use crate::row::{Found, Page};
 
-type Scanned<'py> = Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, u64)>;
+pub type Scanned<'py> = Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>, u64)>;
 
 #[pyclass(frozen, module = "consumers._redb")]
 pub struct Snapshot {
@@ -30,6 +32,61 @@ impl Snapshot {
             let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
             work(view.as_ref().ok_or_else(|| Failure::closed("snapshot"))?)
         })
+    }
+}
+
+/// What redb says of a table.
+#[pyclass(frozen, get_all, module = "consumers._redb")]
+pub struct TableStats {
+    rows: u64,
+    stored_bytes: u64,
+    metadata_bytes: u64,
+    fragmented_bytes: u64,
+    leaf_pages: u64,
+    branch_pages: u64,
+    tree_height: u32,
+}
+
+/// A scan as Python asks for it.
+pub struct Asked<'py> {
+    after: Option<Held<'py>>,
+    before: Option<Held<'py>>,
+    prefix: Option<Held<'py>>,
+    reverse: bool,
+    rows_max: usize,
+    bytes_max: usize,
+}
+
+impl<'py> Asked<'py> {
+    pub fn new(
+        bounds: (Option<Held<'py>>, Option<Held<'py>>, Option<Held<'py>>),
+        reverse: bool,
+        limit: i64,
+        bytes_max: Option<i64>,
+    ) -> PyResult<Self> {
+        let (after, before, prefix) = bounds;
+        Ok(Self {
+            after,
+            before,
+            prefix,
+            reverse,
+            rows_max: positive("limit", limit)?,
+            bytes_max: bytes_max.map_or(Ok(usize::MAX), |bytes| positive("bytes_max", bytes))?,
+        })
+    }
+
+    pub fn page(&self) -> Page<'_> {
+        let span = Span {
+            prefix: self.prefix.as_ref().map_or(&[], Held::lend),
+            after: self.after.as_ref().map(Held::lend),
+            before: self.before.as_ref().map(Held::lend),
+        };
+        Page {
+            span,
+            reverse: self.reverse,
+            rows_max: self.rows_max,
+            bytes_max: self.bytes_max,
+        }
     }
 }
 
@@ -78,7 +135,10 @@ impl Snapshot {
             .collect())
     }
 
-    #[pyo3(signature = (table, after=None, limit=1000, prefix=None, *, bytes_max=None))]
+    #[pyo3(signature = (
+        table, after=None, limit=1000, prefix=None, *, before=None, reverse=false, bytes_max=None
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "all but two by name")]
     fn scan<'py>(
         &self,
         py: Python<'py>,
@@ -86,20 +146,18 @@ impl Snapshot {
         after: Option<Held<'py>>,
         limit: i64,
         prefix: Option<Held<'py>>,
+        before: Option<Held<'py>>,
+        reverse: bool,
         bytes_max: Option<i64>,
     ) -> PyResult<Scanned<'py>> {
-        let page = Page {
-            after: after.as_ref().map(Held::lend),
-            prefix: prefix.as_ref().map_or(&[], Held::lend),
-            rows_max: positive("limit", limit)?,
-            bytes_max: bytes_max.map_or(Ok(usize::MAX), |bytes| positive("bytes_max", bytes))?,
-        };
-        let rows = self.with(py, |view| view.scan(table, &page))?;
-        Ok(rows
+        let asked = Asked::new((after, before, prefix), reverse, limit, bytes_max)?;
+        let page = asked.page();
+        let found = self.with(py, |view| view.scan(table, &page))?;
+        Ok(found
             .iter()
-            .map(|(key, row)| {
+            .map(|Found { key, row }| {
                 (
-                    PyBytes::new(py, key.value()),
+                    PyBytes::new(py, key.bytes()),
                     row_to_bytes(py, row),
                     row.change_id,
                 )
@@ -109,6 +167,19 @@ impl Snapshot {
 
     pub fn count(&self, py: Python<'_>, table: &str) -> PyResult<u64> {
         self.with(py, |view| view.count(table))
+    }
+
+    fn stats(&self, py: Python<'_>, table: &str) -> PyResult<Option<TableStats>> {
+        let found = self.with(py, |view| view.stats(table))?;
+        Ok(found.map(|(rows, stats)| TableStats {
+            rows,
+            stored_bytes: stats.stored_bytes(),
+            metadata_bytes: stats.metadata_bytes(),
+            fragmented_bytes: stats.fragmented_bytes(),
+            leaf_pages: stats.leaf_pages(),
+            branch_pages: stats.branch_pages(),
+            tree_height: stats.tree_height(),
+        }))
     }
 
     fn tables(&self, py: Python<'_>) -> PyResult<Vec<String>> {

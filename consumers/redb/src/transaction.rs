@@ -4,13 +4,16 @@ use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use redb::Durability;
 
-use crate::convert::{HeldTable, hold_meta, hold_tables, lend_meta, lend_tables};
+use crate::convert::{Held, HeldTable, hold_meta, hold_tables, lend_meta, lend_tables};
 use crate::edge::detached;
 use crate::errors::{Failure, Kind, Outcome};
+use crate::keys::KeyType;
+use crate::snapshot::{Asked, Scanned};
 use crate::write;
 
 type Live = Mutex<Option<Open>>;
@@ -137,8 +140,53 @@ impl WriteTransaction {
         self.with(py, |transaction| write::put(transaction, &mut tables))
     }
 
-    fn truncate(&self, py: Python<'_>, table: &str) -> PyResult<()> {
-        self.with(py, |transaction| write::truncate(transaction, table))
+    #[pyo3(signature = (table, key_type="tuple"))]
+    fn truncate(&self, py: Python<'_>, table: &str, key_type: &str) -> PyResult<()> {
+        let key_type = KeyType::named(key_type)
+            .ok_or_else(|| PyValueError::new_err("key_type must be tuple, text, integer or bytes"))?;
+        self.with(py, |transaction| write::truncate(transaction, table, key_type))
+    }
+
+    fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        table: &str,
+        keys: Vec<Held<'py>>,
+    ) -> PyResult<Vec<Option<Bound<'py, PyBytes>>>> {
+        let keys: Vec<&[u8]> = keys.iter().map(Held::lend).collect();
+        let rows = self.with(py, |transaction| write::get_many(transaction, table, &keys))?;
+        Ok(rows
+            .iter()
+            .map(|row| row.as_ref().map(|row| PyBytes::new(py, row)))
+            .collect())
+    }
+
+    #[pyo3(signature = (
+        table, after=None, limit=1000, prefix=None, *, before=None, reverse=false, bytes_max=None
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "all but two by name")]
+    fn scan<'py>(
+        &self,
+        py: Python<'py>,
+        table: &str,
+        after: Option<Held<'py>>,
+        limit: i64,
+        prefix: Option<Held<'py>>,
+        before: Option<Held<'py>>,
+        reverse: bool,
+        bytes_max: Option<i64>,
+    ) -> PyResult<Scanned<'py>> {
+        let asked = Asked::new((after, before, prefix), reverse, limit, bytes_max)?;
+        let page = asked.page();
+        let found = self.with(py, |transaction| write::scan(transaction, table, &page))?;
+        Ok(found
+            .iter()
+            .map(|(key, row, change_id)| (PyBytes::new(py, key), PyBytes::new(py, row), *change_id))
+            .collect())
+    }
+
+    fn count(&self, py: Python<'_>, table: &str) -> PyResult<u64> {
+        self.with(py, |transaction| write::count(transaction, table))
     }
 
     fn drop_table(&self, py: Python<'_>, table: &str) -> PyResult<bool> {

@@ -2,11 +2,47 @@
 
 use std::ops::Bound;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, Table, TableError, Value, WriteTransaction};
 
 use crate::errors::{Failure, Kind, Outcome};
-use crate::read::{META, META_NAME, rows_of};
+use crate::keys::{Bytes, Form, Integer, KeyType, Text, Tuple, wrong_key};
+use crate::read::{META, META_NAME, OWN_PREFIX, key_type_entry, marked, native_type, rows_of};
+use crate::row::{Found, Page, Row, collect};
 use crate::value::{seal_meta, seal_row};
+
+/// Runs a piece of code with `$form` and `$rows` as a table's, which is made where there is none.
+macro_rules! with_table {
+    ($transaction:expr, $name:expr, |$form:ident, $rows:ident| $work:expr) => {{
+        refuse_meta($name)?;
+        match $transaction.open_table(rows_of::<Tuple>($name)) {
+            #[allow(unused_mut, reason = "some only read")]
+            Ok(mut $rows) => match key_type($transaction, $name)? {
+                KeyType::Bytes => {
+                    type $form = Bytes;
+                    $work
+                }
+                _ => {
+                    type $form = Tuple;
+                    $work
+                }
+            },
+            Err(error) => match mismatched(error)? {
+                KeyType::Text => {
+                    type $form = Text;
+                    #[allow(unused_mut, reason = "some only read")]
+                    let mut $rows = $transaction.open_table(rows_of::<Text>($name))?;
+                    $work
+                }
+                _ => {
+                    type $form = Integer;
+                    #[allow(unused_mut, reason = "some only read")]
+                    let mut $rows = $transaction.open_table(rows_of::<Integer>($name))?;
+                    $work
+                }
+            },
+        }
+    }};
+}
 
 /// One operation on a key; no row removes it.
 pub struct Op<'a> {
@@ -27,29 +63,116 @@ pub struct MetaOp<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-type Rows<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
+type Rows<'txn, F> = Table<'txn, <F as Form>::Native, &'static [u8]>;
 
 /// Writes every table's operations; of several on one key the last counts.
 pub fn put(transaction: &WriteTransaction, tables: &mut [TableOps<'_>]) -> Outcome<()> {
     for TableOps { table, ops } in tables {
-        refuse_meta(table)?;
         sort(ops);
-        write_sorted(&mut transaction.open_table(rows_of(table))?, ops)?;
+        with_table!(transaction, table, |F, rows| write_sorted::<F>(&mut rows, ops)?);
     }
     Ok(())
 }
 
-/// Removes every row; the table stays, empty.
-pub fn truncate(transaction: &WriteTransaction, table: &str) -> Outcome<()> {
+/// The rows that the transaction sees under these keys; a damaged one is none, since it is to be replaced.
+pub fn get_many(
+    transaction: &WriteTransaction,
+    table: &str,
+    keys: &[&[u8]],
+) -> Outcome<Vec<Option<Vec<u8>>>> {
+    with_table!(transaction, table, |F, rows| {
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            found.push(match F::own(key) {
+                None => None,
+                Some(native) => match rows.get(F::lend(&native))? {
+                    None => None,
+                    Some(stored) => Row::checked::<F>(table, key, &native, stored)
+                        .ok()
+                        .map(|row| row.bytes().to_vec()),
+                },
+            });
+        }
+        Ok(found)
+    })
+}
+
+/// Key, row and change id.
+pub type Copied = (Vec<u8>, Vec<u8>, u64);
+
+/// A page of what the transaction sees.
+pub fn scan(transaction: &WriteTransaction, table: &str, page: &Page<'_>) -> Outcome<Vec<Copied>> {
+    with_table!(transaction, table, |F, rows| {
+        let Some((lower, upper)) = F::bounds(&page.span)? else {
+            return Ok(Vec::new());
+        };
+        let bounds = (lower.as_ref().map(F::lend), upper.as_ref().map(F::lend));
+        let found = collect::<F>(
+            table,
+            rows.range::<<<F as Form>::Native as Value>::SelfType<'_>>(bounds)?,
+            page,
+        )?;
+        Ok(found
+            .iter()
+            .map(|Found { key, row }| (key.bytes().to_vec(), row.bytes().to_vec(), row.change_id))
+            .collect())
+    })
+}
+
+pub fn count(transaction: &WriteTransaction, table: &str) -> Outcome<u64> {
+    with_table!(transaction, table, |F, rows| {
+        let _: Option<F> = None;
+        Ok(rows.len()?)
+    })
+}
+
+/// Removes every row; the table stays, empty, and has keys of this type from now on.
+pub fn truncate(transaction: &WriteTransaction, table: &str, key_type: KeyType) -> Outcome<()> {
     drop_table(transaction, table)?;
-    transaction.open_table(rows_of(table))?;
+    match key_type {
+        KeyType::Tuple | KeyType::Bytes => drop(transaction.open_table(rows_of::<Tuple>(table))?),
+        KeyType::Text => drop(transaction.open_table(rows_of::<Text>(table))?),
+        KeyType::Integer => drop(transaction.open_table(rows_of::<Integer>(table))?),
+    }
+    if key_type == KeyType::Bytes {
+        let name = key_type_entry(table);
+        let value = Some(b"bytes".as_slice());
+        set_meta(transaction, &[MetaOp { name: &name, value }])?;
+    }
     Ok(())
 }
 
 /// Removes the table; says whether there was one.
 pub fn drop_table(transaction: &WriteTransaction, table: &str) -> Outcome<bool> {
     refuse_meta(table)?;
-    Ok(transaction.delete_table(rows_of(table))?)
+    if key_type(transaction, table)? == KeyType::Bytes {
+        let name = key_type_entry(table);
+        set_meta(
+            transaction,
+            &[MetaOp {
+                name: &name,
+                value: None,
+            }],
+        )?;
+    }
+    Ok(transaction.delete_table(rows_of::<Tuple>(table))?)
+}
+
+/// How the keys of a table of bytes stand in it.
+fn key_type(transaction: &WriteTransaction, table: &str) -> Outcome<KeyType> {
+    if table.starts_with(OWN_PREFIX) {
+        return Ok(KeyType::Tuple);
+    }
+    marked(&transaction.open_table(META)?, table)
+}
+
+/// Which type a table has that cannot be opened as one of bytes.
+fn mismatched(error: TableError) -> Outcome<KeyType> {
+    let TableError::TableTypeMismatch { key, .. } = &error else {
+        return Err(error.into());
+    };
+    let found = key.name().to_owned();
+    native_type(&found, error)
 }
 
 pub fn set_meta(transaction: &WriteTransaction, entries: &[MetaOp<'_>]) -> Outcome<()> {
@@ -94,30 +217,61 @@ fn sort(ops: &mut Vec<Op<'_>>) {
 }
 
 /// Keys above the table's last go through a cursor, three times as fast as one by one.
-fn write_sorted(table: &mut Rows<'_>, ops: &[Op<'_>]) -> Outcome<()> {
+fn write_sorted<F: Form>(table: &mut Rows<'_, F>, ops: &[Op<'_>]) -> Outcome<()> {
     let above = match table.last()? {
-        Some((last, _)) => ops.partition_point(|op| op.key <= last.value()),
+        Some((last, _)) => {
+            let last = F::encode(last);
+            ops.partition_point(|op| op.key <= last.bytes())
+        }
         None => 0,
     };
     let (within, behind) = ops.split_at(above);
     let mut stored = Vec::new();
     for op in within {
+        let Some(native) = F::own(op.key) else {
+            refuse_row(op)?;
+            continue;
+        };
+        let key = F::lend(&native);
         match op.row {
             Some(row) => {
-                seal_row(&mut stored, op.key, row, op.change_id);
-                table.insert(op.key, stored.as_slice())?;
+                seal_row(
+                    &mut stored,
+                    F::SALT,
+                    F::Native::as_bytes(&key).as_ref(),
+                    row,
+                    op.change_id,
+                );
+                table.insert(key, stored.as_slice())?;
             }
             None => {
-                table.remove(op.key)?;
+                table.remove(key)?;
             }
         }
     }
-    let mut cursor = table.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
+    let mut cursor = table.upper_bound_mut(Bound::<<F::Native as Value>::SelfType<'_>>::Unbounded)?;
     for op in behind {
         if let Some(row) = op.row {
-            seal_row(&mut stored, op.key, row, op.change_id);
-            cursor.insert_before(op.key, stored.as_slice())?;
+            let native = F::own(op.key).ok_or_else(wrong_key)?;
+            let key = F::lend(&native);
+            seal_row(
+                &mut stored,
+                F::SALT,
+                F::Native::as_bytes(&key).as_ref(),
+                row,
+                op.change_id,
+            );
+            cursor.insert_before(key, stored.as_slice())?;
         }
     }
     Ok(cursor.close()?)
+}
+
+/// A row under a key that the table cannot hold is refused; there is none to be removed.
+fn refuse_row(op: &Op<'_>) -> Outcome<()> {
+    if op.row.is_some() {
+        Err(wrong_key())
+    } else {
+        Ok(())
+    }
 }
