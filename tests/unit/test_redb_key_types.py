@@ -85,7 +85,9 @@ def test_a_native_table_answers_as_one_of_tuples_does(database: _redb.Database, 
 def test_a_row_whose_key_is_of_another_class_is_refused(database: _redb.Database, key_type: KeyType) -> None:
     make(database, "native", key_type)
     values: tuple[Value, ...] = (None, 1, 1.5, "a", b"a")
-    wrong = [encode_key((value,)) for value in values if type(value) is not type(KINDS[key_type](random))]
+    wrong = [
+        encode_key((value,)) for value in values if type(value) is not type(KINDS[key_type](random.Random()))
+    ]
     wrong += [encode_key((1, 1)), encode_key(("a", "a")), encode_key((b"a", b"a")), b"\x04\xff\x00", b""]
     for key in wrong:
         with pytest.raises(_redb.RedbError, match="another class"):
