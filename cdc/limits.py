@@ -58,3 +58,27 @@ WHY_WINDOW_RECORDS = 16_384
 
 WHY_EVENTS_MAX = 20
 """Pending changes of one row that it shows."""
+
+DOCTOR_CLOCK_SECONDS_MAX = 5.0
+"""Difference of the source's clock and ours that `cdc doctor` lets pass."""
+
+DOCTOR_LOG_RETENTIONS_MAX = 2.0
+"""Age of the change log's oldest row, in its retentions, above which the log seems to be held ..."""
+
+DOCTOR_LOG_ROWS_MAX = 10_000
+"""... if it has more rows than these."""
+
+DOCTOR_MESSAGE_BYTES_MIN = RECORD_BYTES_MAX + 4096
+"""The least max.message.bytes of our topics: one record of the largest size in a batch of its own."""
+
+DOCTOR_SNAPSHOT_RETENTIONS_MAX = 0.75
+"""Age of the newest snapshot, in retentions of the events topic, above which no poller seems to run."""
+
+DOCTOR_FREE_BYTES_MIN = 64 * 1024 * 1024
+"""The least free space beside the cache."""
+
+DOCTOR_FREE_FILES_MIN = 1.5
+"""Free space for a rebuild, in sizes of the cache file."""
+
+DOCTOR_ROWS_SECONDS_MAX = 5.0
+"""How long the rows of a cache that a node writes are checked."""

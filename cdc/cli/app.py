@@ -55,6 +55,7 @@ COMMANDS = {
     "scan": "Print rows of a table of the cache as JSON lines, in key order.",
     "tail": "Print change events as JSON lines, from Kafka, or from the change log without Kafka.",
     "why": "Tell what is known of one row: cached, at the source, what wrote it, what is pending.",
+    "doctor": "Check everything a deployment needs: source, Kafka, cache; exit 1 where something fails.",
     "bench": "Measure throughput, latency, memory and idle cost; figures as JSON with --json.",
     "dump": "Print whole tables of the cache as JSON lines: tables by name, rows in key order.",
 }
@@ -62,7 +63,7 @@ COMMANDS = {
 USAGES = {"get": "TABLE KEY...", "why": "TABLE KEY...", "dump": "[TABLE...]"}
 """What cyclopts calls ARGS where it may be given several times."""
 
-LATER_COMMANDS = ("find", "quarantine", "prune", "doctor")
+LATER_COMMANDS = ("find", "quarantine", "prune")
 """Commands of the contract that this version does not have yet."""
 
 LATER_FLAGS = {"poll": "--adopt", "verify": "--repair"}
