@@ -62,7 +62,17 @@ class CachePublication:
     async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
         """Applies one group; when this returns it is durable."""
         writer, groups = self._writer, self._writer.groups
-        group = Group(head.epoch, head.epoch_nonce, prev, head.change_id, head.nonce, head.exact_at)
+        stood = groups.head
+        group = Group(
+            epoch=head.epoch,
+            epoch_nonce=head.epoch_nonce,
+            prev=prev,
+            high=head.change_id,
+            nonce=head.nonce,
+            exact_at=head.exact_at,
+            # The plan has compared it with the log's.
+            prev_nonce=None if stood is None else stood.nonce,
+        )
         verdict = groups.begin(group)
         if verdict is not Verdict.APPLY:
             raise RuntimeError(f"a poll that chains is not applied: {verdict.value}")

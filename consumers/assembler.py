@@ -77,6 +77,8 @@ class Interrupted(enum.Enum):
     """A group whose predecessors are missing: only a snapshot leads across."""
     NEW_EPOCH = "new epoch"
     """A group of a newer life of the log: only its snapshot leads there."""
+    OTHER_HISTORY = "other history"
+    """A group of what the log held before or after a backup was restored: only a snapshot leads there."""
     FULL = "full"
     """As many rows were added as was asked for; there may be more records."""
 
@@ -92,7 +94,26 @@ class Counters(msgspec.Struct):
     torn: int = 0
 
 
-_STOPS = frozenset((Interrupted.HOLE, Interrupted.NEW_EPOCH))
+_STOPPING = {
+    Verdict.HOLE: Interrupted.HOLE,
+    Verdict.NEW_EPOCH: Interrupted.NEW_EPOCH,
+    Verdict.OTHER_HISTORY: Interrupted.OTHER_HISTORY,
+}
+STOPS = frozenset(_STOPPING.values())
+"""Groups that a reader cannot pass."""
+
+
+def group_of(event: ChangeEvent) -> Group:
+    """The header of an event's group."""
+    return Group(
+        epoch=event.epoch,
+        epoch_nonce=event.epoch_nonce,
+        prev=event.prev,
+        high=event.high,
+        nonce=event.nonce,
+        exact_at=event.exact_at,
+        prev_nonce=event.prev_nonce,
+    )
 
 
 class Assembler:
@@ -109,7 +130,7 @@ class Assembler:
         self.offset = offset
         """Everything below it is dealt with: applied in ``groups`` or of no concern. Never inside a group."""
         self.stopped_by: ChangeEvent | None = None
-        """The event behind the last HOLE or NEW_EPOCH."""
+        """The event that could not be passed."""
         self.outdated: ChangeEvent | None = None
         """An event of the last group, where that is of a life of the log before the reader's."""
         self._stopping: Interrupted | None = None
@@ -141,7 +162,7 @@ class Assembler:
                 counters.void += 1
                 continue
             interrupted = self._begin(event) if event.index == 0 else self._continue(event)
-            if interrupted in _STOPS:
+            if interrupted in STOPS:
                 return interrupted
             if self._applying and event.op in ROW_OPS:
                 key = record.key or b""
@@ -168,20 +189,12 @@ class Assembler:
     def _begin(self, event: ChangeEvent) -> Interrupted | None:
         took = self._abandon_open()
         self._running, self._writer, self._next = True, event.writer, event.offset + 1
-        group = Group(
-            epoch=event.epoch,
-            epoch_nonce=event.epoch_nonce,
-            prev=event.prev,
-            high=event.high,
-            nonce=event.nonce,
-            exact_at=event.exact_at,
-        )
-        verdict = self.groups.begin(group)
+        verdict = self.groups.begin(group_of(event))
         self.outdated = event if verdict is Verdict.OLD_EPOCH else None
-        if verdict in (Verdict.HOLE, Verdict.NEW_EPOCH):
+        stopping = _STOPPING.get(verdict)
+        if stopping is not None:
             self._forget_run()
             self.stopped_by = event
-            stopping = Interrupted.HOLE if verdict is Verdict.HOLE else Interrupted.NEW_EPOCH
             if took:
                 self._stopping, stopping = stopping, Interrupted.TAKE_BACK
             return stopping

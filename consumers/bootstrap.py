@@ -59,6 +59,13 @@ async def begun_anew(reader: TopicReader, topics: Topics, checkpoint: Checkpoint
     return found is None or not _just_loaded(found, checkpoint)
 
 
+async def still_leads_here(reader: TopicReader, topics: Topics, checkpoint: Checkpoint) -> bool:
+    """Whether the topic is provably the one that led the cache to where it stands."""
+    start, _ = await reader.bounds(topics.events)
+    provable = checkpoint.offset is not None and checkpoint.offset > start
+    return provable and not await begun_anew(reader, topics, checkpoint)
+
+
 def _just_loaded(found: FoundSnapshot, checkpoint: Checkpoint) -> bool:
     """Whether the cache is exactly this snapshot: nothing was applied behind it yet."""
     position = found.announcement.position

@@ -32,12 +32,15 @@ class Verdict(enum.Enum):
     """It belongs to another life of the log: only a snapshot leads there."""
     HOLE = "hole"
     """Something before it is missing: it must not be applied."""
+    OTHER_HISTORY = "other history"
+    """It follows on, or leads to, another row of the log than the one the reader stands on: not applied."""
 
 
 class Group(msgspec.Struct, frozen=True):
     """The header of a group: what one poll saw, every key touched in (prev, high] with its state at high.
 
     ``exact_at`` is the high of the snapshot its rows were read in, which may be newer than ``high``.
+    ``prev_nonce`` is that of the log row ``prev``; None from a poller that did not tell yet.
     """
 
     epoch: int
@@ -46,21 +49,36 @@ class Group(msgspec.Struct, frozen=True):
     high: int
     nonce: int
     exact_at: int
+    prev_nonce: int | None = None
 
 
-def judge(head: Head | None, group: Group) -> Verdict:
-    """Says what a reader standing at ``head`` (None: it has loaded nothing) does with a group."""
+def judge(head: Head | None, group: Group, *, between: bool = False) -> Verdict:  # noqa: PLR0911 -- a table
+    """Says what a reader standing at ``head`` (None: it has loaded nothing) does with a group.
+
+    A group is applied where it begins at the very row of the log on which the reader stands. A topic can hold
+    groups of another history under the same epoch: it was deleted, and a backup of the source restored.
+
+    Args:
+        head: where the reader stands.
+        group: what comes.
+        between: the reader was loaded from elsewhere than this topic and may stand inside a group; it has
+            applied none since.
+    """
     if head is None:
         return Verdict.NEW_EPOCH
     if group.epoch < head.epoch:
         return Verdict.OLD_EPOCH
     if group.epoch > head.epoch or group.epoch_nonce != head.epoch_nonce:
         return Verdict.NEW_EPOCH
-    if group.high <= head.change_id:
+    if group.high < head.change_id:
         return Verdict.SKIP
+    if group.high == head.change_id:
+        return Verdict.SKIP if group.nonce == head.nonce else Verdict.OTHER_HISTORY
     if group.prev > head.change_id:
         return Verdict.HOLE
-    return Verdict.APPLY
+    if group.prev < head.change_id:
+        return Verdict.APPLY if between else Verdict.OTHER_HISTORY
+    return Verdict.APPLY if group.prev_nonce in (None, head.nonce) else Verdict.OTHER_HISTORY
 
 
 UNPUBLISHABLE = "the source cannot publish this row"
@@ -87,10 +105,14 @@ class Groups:
     Args:
         head: where the reader stands; None when nothing is loaded yet.
         quarantined: record keys marked in the cache file, so that a later good row lifts its mark.
+        between: the reader may stand inside a group (see `judge`), until it has applied one.
     """
 
-    def __init__(self, head: Head | None, quarantined: set[bytes] | None = None) -> None:
+    def __init__(
+        self, head: Head | None, quarantined: set[bytes] | None = None, *, between: bool = False
+    ) -> None:
         self.head = head
+        self.between = between
         self.ready = Batch()
         self.open: Batch | None = None
         self.streamed = False
@@ -100,7 +122,7 @@ class Groups:
 
     def begin(self, group: Group) -> Verdict:
         """Judges a group and, where it is to be applied, opens it."""
-        verdict = judge(self.head, group)
+        verdict = judge(self.head, group, between=self.between)
         if verdict is Verdict.APPLY:
             self.open = Batch()
             self._group = group
@@ -139,6 +161,7 @@ class Groups:
             nonce=group.nonce,
             exact_at=max(group.exact_at, self.head.exact_at),
         )
+        self.between = False
         self.ready.absorb(self.open)
         self._close()
         return self.head

@@ -59,6 +59,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
         offset: the next Kafka offset to read; None without Kafka.
         database_id: the id of the source database.
         source_url: where it was read from, without credentials.
+        between: the cache was not brought here by the topic (it was loaded from the source, or filled without
+            Kafka), so that the next group may begin before ``change_id``.
     """
 
     epoch: int
@@ -69,6 +71,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     offset: int | None
     database_id: str
     source_url: str
+    between: bool = True
 
     @property
     def position(self) -> Position:

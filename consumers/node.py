@@ -9,8 +9,9 @@ import msgspec
 import structlog
 
 from consumers import limits
-from consumers.assembler import Assembler, Interrupted
-from consumers.bootstrap import begun_anew, load_snapshot, resume_offset
+from consumers.assembler import STOPS, Assembler, Interrupted, group_of
+from consumers.bootstrap import begun_anew, load_snapshot, resume_offset, still_leads_here
+from consumers.groups import Verdict, judge
 from consumers.subscription import Subscription
 from schemas.errors import GaveUpError, OperatorError, SourceError, UnsupportedVersionError
 from schemas.manifests import newest_snapshot
@@ -138,9 +139,10 @@ class KafkaNode:
             if records:
                 offset = records[-1].offset + 1
                 stopped_by = await self._feed(assembler, records)
-                if stopped_by is None and offset >= end:
+                outdated = assembler.outdated if stopped_by is None and offset >= end else None
+                if outdated is not None and not await self._strayed(assembler, outdated):
                     # Nobody goes on in an old life behind groups of a newer one: the topic was begun anew.
-                    stopped_by = assembler.outdated
+                    stopped_by = outdated
                 if stopped_by is not None:
                     return stopped_by
             elif until is not None:
@@ -163,8 +165,12 @@ class KafkaNode:
                 await self._settle()
                 await self._writer.applier.take_back()
                 self._streamed_rows = 0
-            elif interrupted in (Interrupted.HOLE, Interrupted.NEW_EPOCH):
-                return assembler.stopped_by
+            elif interrupted in STOPS:
+                event = assembler.stopped_by
+                if event is None or interrupted is Interrupted.HOLE:
+                    return event
+                if not await self._strayed(assembler, event):
+                    return event
             if self._writer.burdened:
                 await self._settle()
                 await self._commit_ready(assembler, even_idle=False)
@@ -172,6 +178,26 @@ class KafkaNode:
                 self._streamed_rows += await self._writer.relieve()
             if interrupted is None:
                 return None
+
+    async def _strayed(self, assembler: Assembler, event: ChangeEvent) -> bool:
+        """Whether a group of another history, or life, is in the topic that led here: it is passed over.
+
+        A batch that was on its way to a topic that is gone can land in its successor, and count by chance.
+        """
+        await self._settle()
+        await self._commit_ready(assembler, even_idle=True)
+        await self._settle()
+        checkpoint = self._writer.checkpoint
+        if checkpoint is None or event.epoch > checkpoint.epoch:
+            return False
+        async with TopicReader(self._client_options()) as reader:
+            if not await still_leads_here(reader, self._topics, checkpoint):
+                return False
+        _log.warning(
+            "passing over a group of another history", offset=event.offset, epoch=event.epoch, high=event.high
+        )
+        assembler.outdated = None
+        return True
 
     async def _commit_ready(self, assembler: Assembler, *, even_idle: bool) -> None:
         """Starts a commit of what is whole. One runs at a time; what arrives meanwhile is the next one's."""
@@ -195,7 +221,8 @@ class KafkaNode:
         batch = groups.take_ready()
         self.consumed.events += batch.rows + self._streamed_rows
         self._streamed_rows = 0
-        self._committing = asyncio.create_task(self._writer.commit(batch, head, assembler.offset))
+        commit = self._writer.commit(batch, head, assembler.offset, between=groups.between)
+        self._committing = asyncio.create_task(commit)
 
     async def _settle(self) -> None:
         """Waits for the commit under way, and raises what it raised."""
@@ -216,7 +243,13 @@ class KafkaNode:
         checkpoint = self._writer.checkpoint
         stands = "nowhere" if checkpoint is None else f"at {checkpoint.position}"
         reason = f"the topic goes on at {event.epoch}:{event.prev}, the cache stands {stands}"
+        if self._of_other_history(event):
+            reason += ", in another history of the change log (a backup was restored)"
         return await self._load_past(event, reason, once=once)
+
+    def _of_other_history(self, event: ChangeEvent) -> bool:
+        groups = self._writer.groups
+        return judge(groups.head, group_of(event), between=groups.between) is Verdict.OTHER_HISTORY
 
     async def _load_past(self, event: ChangeEvent | None, reason: str, *, once: bool) -> int | None:
         """Loads what leads past ``event``: a snapshot, else the source where that is at hand.
@@ -263,7 +296,8 @@ class KafkaNode:
             return None if checkpoint is None else await resume_offset(reader, self._topics, checkpoint)
 
     async def _look_for_snapshot(self, event: ChangeEvent | None) -> FoundSnapshot | None:
-        anything = event is None
+        # Of another history nothing can be compared: the newest snapshot is of what the topic goes on with.
+        anything = event is None or self._of_other_history(event)
 
         def accept(announcement: Announcement) -> bool:
             return anything or event is None or self._leads_past(announcement.position, event)

@@ -111,9 +111,12 @@ class CacheWriter:
         await self.applier.stream(batch)
         return batch.rows
 
-    async def commit(self, batch: Batch, head: Head, offset: int | None) -> None:
-        """Makes a batch of whole groups durable, with the checkpoint at ``head`` that they lead to."""
-        await self.applier.commit(batch, self._checkpoint(head, offset))
+    async def commit(self, batch: Batch, head: Head, offset: int | None, *, between: bool = False) -> None:
+        """Makes a batch of whole groups durable, with the checkpoint at ``head`` that they lead to.
+
+        ``between``: no group of a topic led there; always so without an ``offset``.
+        """
+        await self.applier.commit(batch, self._checkpoint(head, offset, between=between))
 
     async def abandon(self) -> None:
         """Drops the group under way, and what was streamed of it."""
@@ -126,7 +129,7 @@ class CacheWriter:
             self.groups = Groups(None)
             return
         await self._applier.take_back()
-        self.groups = Groups(self._durable_head, await self._applier.quarantined())
+        self.groups = self._groups(await self._applier.quarantined())
 
     def loading(self) -> Loading:
         """A new file beside the old one, to be given to ``adopt`` when every row is in it."""
@@ -140,7 +143,10 @@ class CacheWriter:
         database: Database,
         offset: int | None,
     ) -> None:
-        """Swaps the loaded file in and goes on with it; readers follow."""
+        """Swaps the loaded file in and goes on with it; readers follow.
+
+        With an ``offset`` it was a snapshot of the topic, and stands where a group of it ended.
+        """
         self.database_id, self.source_url = database.id, database.url
         await loading.finish(definitions, self._checkpoint(head, offset))
         await self._close_file()
@@ -176,7 +182,7 @@ class CacheWriter:
         checkpoint = store.checkpoint
         if checkpoint is not None:
             self.database_id, self.source_url = checkpoint.database_id, checkpoint.source_url
-        self.groups = Groups(self._durable_head, quarantined)
+        self.groups = self._groups(quarantined)
 
     async def _close_file(self) -> None:
         if self._applier is not None:
@@ -184,12 +190,13 @@ class CacheWriter:
             async with applier:
                 pass
 
-    @property
-    def _durable_head(self) -> Head | None:
+    def _groups(self, quarantined: set[bytes]) -> Groups:
         checkpoint = self.checkpoint
-        return None if checkpoint is None else checkpoint.head
+        if checkpoint is None:
+            return Groups(None, quarantined)
+        return Groups(checkpoint.head, quarantined, between=checkpoint.between)
 
-    def _checkpoint(self, head: Head, offset: int | None) -> Checkpoint:
+    def _checkpoint(self, head: Head, offset: int | None, *, between: bool = False) -> Checkpoint:
         return Checkpoint(
             epoch=head.epoch,
             epoch_nonce=head.epoch_nonce,
@@ -199,4 +206,5 @@ class CacheWriter:
             offset=offset,
             database_id=self.database_id,
             source_url=self.source_url,
+            between=between or offset is None,
         )

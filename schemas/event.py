@@ -68,9 +68,9 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     refers to the whole record; copy it (``Raw.copy()``) to keep it longer than the batch.
 
     A group is the state at ``high`` of every key touched in (``prev``, ``high``]; its records carry the same
-    epoch, epoch_nonce, prev, high, nonce (of the log row high), exact_at and writer, ``index`` from 0, and
-    ``last`` on the final one. A record counts only if it landed at ``offset``. ``ts_ms`` is milliseconds
-    since 1970, UTC.
+    epoch, epoch_nonce, prev, high, nonce (of the log row high), prev_nonce (of the log row prev; None from
+    pollers that did not tell yet), exact_at and writer, ``index`` from 0, and ``last`` on the final one. A
+    record counts only if it landed at ``offset``. ``ts_ms`` is milliseconds since 1970, UTC.
     """
 
     version: int
@@ -91,6 +91,7 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     last: bool
     writer: int
     offset: int
+    prev_nonce: int | None = None
 
     @property
     def head(self) -> Head:

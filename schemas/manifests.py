@@ -9,7 +9,7 @@ import msgspec
 from schemas.codec import decode_event
 from schemas.errors import BadEventError
 from schemas.event import Op
-from schemas.snapshot import Announcement, decode_announcement, decode_manifest
+from schemas.snapshot import Announcement, decode_announcement, decode_chunk, decode_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,9 +71,28 @@ async def newest_snapshot(
         announcement = await _announcement(reader, topics, manifest)
         if announcement is None or announcement.from_offset < events_start:
             continue
-        if accept(announcement):
+        if accept(announcement) and await _has_its_chunks(reader, topics, announcement, stop):
             return FoundSnapshot(announcement, manifest.announcement_offset)
     return None
+
+
+async def _has_its_chunks(reader: TopicReader, topics: Topics, announcement: Announcement, stop: int) -> bool:
+    """Whether the first and the last chunk are where they should be.
+
+    The topic may have been deleted while the snapshot was written: then its manifest is in another one.
+    """
+    ends = ((announcement.first_offset, 0), (announcement.last_offset, announcement.chunks - 1))
+    if announcement.last_offset >= stop:
+        return False
+    for offset, index in ends:
+        record = await reader.record(topics.snapshots, offset)
+        try:
+            chunk = decode_chunk((record and record.value) or b"")
+        except BadEventError:
+            return False
+        if (chunk.snapshot, chunk.index) != (announcement.snapshot, index):
+            return False
+    return True
 
 
 async def _announcement(reader: TopicReader, topics: Topics, manifest: Manifest) -> Announcement | None:

@@ -241,6 +241,7 @@ def _event(
         last=last,
         writer=2**62,
         offset=100 + index,
+        prev_nonce=INTEGER_MIN,
     )
 
 

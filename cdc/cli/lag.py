@@ -50,8 +50,13 @@ def lag_behind_source(
     return Lag(backlog.pending, round(seconds, 3))
 
 
-def lag_behind_topic(checkpoint: Checkpoint, head: Head | None, end_offset: int | None) -> Lag:
-    """How far a cache is behind a topic whose last group leads to ``head``, read after the checkpoint."""
+def lag_behind_topic(
+    checkpoint: Checkpoint, head: Head | None, end_offset: int | None, *, leads_on: bool = True
+) -> Lag:
+    """How far a cache is behind a topic whose last group leads to ``head``, read after the checkpoint.
+
+    ``leads_on``: the topic holds what the cache applied last, as far as that can be told.
+    """
     if end_offset is None:
         return Lag(reason="Kafka does not tell")
     if checkpoint.offset is None:
@@ -65,8 +70,8 @@ def lag_behind_topic(checkpoint: Checkpoint, head: Head | None, end_offset: int 
         lost = checkpoint.change_id >= head.change_id
     else:
         lost = checkpoint.epoch >= head.epoch
-    if lost:
-        return Lag(reason="the topic was begun anew, or is of another database")
+    if lost or not leads_on:
+        return Lag(reason="the topic was begun anew, or is of another database or history of it")
     return Lag(max(1, end_offset - checkpoint.offset))
 
 

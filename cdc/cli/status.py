@@ -16,6 +16,7 @@ from cdc.cli.parts import kafka_parts, open_capture, position_document
 from cdc.cli.running import run_async
 from cdc.kafka.chain import chain_end
 from cdc.source import SourceLockedError, shown_url
+from consumers.bootstrap import begun_anew
 from consumers.meta import QUARANTINE_TABLE, Checkpoint, read_checkpoint, read_definitions
 from consumers.nodelock import writer_alive
 from consumers.opening import open_to_read
@@ -48,6 +49,8 @@ class KafkaStatus(msgspec.Struct):
     topic: str
     head: Head | None = None
     end_offset: int | None = None
+    leads_on: bool = True
+    """Not where it holds something else than the group that the cache applied last."""
 
 
 class CacheStatus(msgspec.Struct):
@@ -75,7 +78,7 @@ async def status_document(config: Config, timeout_s: float) -> dict[str, Any]:
     """What ``--json`` prints. A part that is away is said to be so; only bad usage is an error."""
     cache = await asyncio.to_thread(_cache_status, config)
     # In this order, so that what is committed meanwhile never looks as if something had gone back.
-    kafka = None if config.kafka is None else await _kafka_status(config, timeout_s)
+    kafka = None if config.kafka is None else await _kafka_status(config, cache.checkpoint, timeout_s)
     head = cache.head if kafka is None else kafka.head
     source = None if config.source is None else await _source_status(config, head)
     lag = _lag(cache, source, kafka)
@@ -138,12 +141,14 @@ async def _source_status(config: Config, head: Head | None) -> SourceStatus:
     return found
 
 
-async def _kafka_status(config: Config, timeout_s: float) -> KafkaStatus:
+async def _kafka_status(config: Config, checkpoint: Checkpoint | None, timeout_s: float) -> KafkaStatus:
     clients, topics = kafka_parts(config)
     found = KafkaStatus(topics.events)
     try:
         async with asyncio.timeout(timeout_s), TopicReader(clients.consumer()) as reader:
             end = await chain_end(reader, topics.events)
+            if checkpoint is not None:
+                found.leads_on = not await begun_anew(reader, topics, checkpoint)
     except (CdcError, TimeoutError):
         return found
     found.end_offset = end.end_offset
@@ -162,7 +167,7 @@ def _lag(cache: CacheStatus, source: SourceStatus | None, kafka: KafkaStatus | N
     behind_source = lag_behind_source(head, state, None if source is None else source.backlog, time.time())
     if kafka is None:
         return behind_source
-    behind_topic = lag_behind_topic(checkpoint, kafka.head, kafka.end_offset)
+    behind_topic = lag_behind_topic(checkpoint, kafka.head, kafka.end_offset, leads_on=kafka.leads_on)
     # A node need not know the source: then the topic is all there is.
     return behind_topic if source is None else whole_lag(behind_topic, behind_source)
 

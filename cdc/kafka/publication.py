@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cdc.capture import CaptureReader, Change, LogState
+    from cdc.kafka.chain import ChainEnd
     from cdc.kafka.snapshots import Written
     from schemas.codec import Encoding
     from schemas.kafka_properties import KafkaClients
@@ -70,8 +71,8 @@ class KafkaPublication:
         self._tables: frozenset[str] | None = None
         self.needs_snapshot = False
         """The chain's epoch has no snapshot that a reader could start from."""
-        self._emptied = False
-        """The topic was used, but holds no whole group."""
+        self._broken = False
+        """The topic was used, but nothing in it tells how far its readers came."""
 
     async def __aenter__(self) -> Self:
         await ensure_topics(self._clients.admin(), self._topics)
@@ -120,10 +121,12 @@ class KafkaPublication:
                 f"topic {self._topics.events} belongs to another database: {known.url}",
                 "give this source a topic of its own with --topic",
             )
-        if self._head is None and self._emptied:
+        if self._broken:
             # How far readers came, and in which life of the log, nobody can say: only a new epoch is safe.
             # This head is that of a log that is not the source's.
-            self._head = Head(state.epoch, state.epoch_nonce ^ 1, change_id=0, nonce=0, exact_at=0)
+            self._broken = False
+            epoch = state.epoch if self._head is None else self._head.epoch
+            self._head = Head(epoch, state.epoch_nonce ^ 1, change_id=0, nonce=0, exact_at=0)
         return self._head
 
     def tables(self) -> frozenset[str] | None:
@@ -133,7 +136,9 @@ class KafkaPublication:
     async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
         """Publishes one whole group; when this returns it is acknowledged, and it counts."""
         self.tried = head
-        group = _Header(self.writer, head, prev)
+        if self._head is None or self._head.change_id != prev:
+            raise RuntimeError("a group must begin where the chain stands")
+        group = _Header(self.writer, head, self._head)
         index = 0
         held: list[Change] = []
         async for page in pages:
@@ -151,13 +156,13 @@ class KafkaPublication:
     async def heartbeat(self) -> None:
         """Publishes an empty group: shows that a poller works, and keeps a record in an idle topic."""
         if self._head is not None:
-            await self._send_control(_Header(self.writer, self._head, self._head.change_id), Op.HEARTBEAT)
+            await self._send_control(_Header(self.writer, self._head, self._head), Op.HEARTBEAT)
             await self._sender.flush()
 
     async def say_goodbye(self) -> None:
         """Publishes an end record, so that a poller that stands by takes over at once."""
         if self._head is not None:
-            await self._send_control(_Header(self.writer, self._head, self._head.change_id), Op.END)
+            await self._send_control(_Header(self.writer, self._head, self._head), Op.END)
             await self._sender.flush()
 
     async def look_for_snapshot(self) -> None:
@@ -208,7 +213,7 @@ class KafkaPublication:
                 # The manifest comes first: then the snapshot is there with the one record that announces it.
                 # If another record lands at that offset, or none since we die here, it points at nothing.
                 await chunks.write_manifest(self._sender.next_offset or 0)
-                await self._send_control(_Header(self.writer, chain, chain.change_id), Op.SNAPSHOT, after)
+                await self._send_control(_Header(self.writer, chain, chain), Op.SNAPSHOT, after)
                 await self._sender.flush()
             except DisplacedError:
                 if not tries_left:
@@ -239,7 +244,7 @@ class KafkaPublication:
             end = await chain_end(reader, self._topics.events)
             found = await newest_snapshot(reader, self._topics)
         self._head = end.head
-        self._emptied = end.head is None and end.end_offset > 0
+        self._broken = _is_broken(end, found)
         self._sender = Sender(self._producer, self._topics.events, end.end_offset)
         self._take_note(found)
         _log.info(
@@ -247,6 +252,7 @@ class KafkaPublication:
             topic=self._topics.events,
             offset=end.end_offset,
             position=None if end.head is None else str(end.head.position),
+            broken=self._broken,
         )
 
     def _take_note(self, found: FoundSnapshot | None) -> None:
@@ -282,15 +288,29 @@ class KafkaPublication:
         await self._sender.append(b"", self._encode(event))
 
 
+def _is_broken(end: ChainEnd, found: FoundSnapshot | None) -> bool:
+    """Whether the topic holds no whole group, or its chain went back behind its own snapshot.
+
+    A batch that was on its way to a topic that is gone can land in its successor, and count by chance.
+    """
+    if end.head is None:
+        return end.end_offset > 0
+    if found is None or found.announcement_offset >= end.end_offset:
+        return False
+    loaded = found.announcement.position
+    same_life = (loaded.epoch, loaded.epoch_nonce) == (end.head.epoch, end.head.epoch_nonce)
+    return same_life and end.head.change_id < loaded.change_id
+
+
 class _Header:
     """What all records of a group have in common."""
 
-    __slots__ = ("_epoch", "_epoch_nonce", "_exact_at", "_nonce", "_prev", "_writer", "head")
+    __slots__ = ("_epoch", "_epoch_nonce", "_exact_at", "_nonce", "_prev", "_prev_nonce", "_writer", "head")
 
-    def __init__(self, writer: int, head: Head, prev: int) -> None:
+    def __init__(self, writer: int, head: Head, prev: Head) -> None:
         self.head = head
         self._writer = writer
-        self._prev = prev
+        self._prev, self._prev_nonce = prev.change_id, prev.nonce
         self._epoch, self._epoch_nonce = head.epoch, head.epoch_nonce
         self._nonce, self._exact_at = head.nonce, head.exact_at
 
@@ -326,4 +346,5 @@ class _Header:
             last,
             self._writer,
             offset,
+            self._prev_nonce,
         )

@@ -41,25 +41,18 @@ class Checks:
         self.loads = 0
         self.incidents = 0
         self.mints = 0
-        self.histories = 0
-        """How often something else took the place of the source's history."""
         self._truth: dict[tuple[int, int], Contents] = {}
         self._encoded: dict[tuple[int, int], dict[str, dict[bytes, bytes]]] = {}
         self._before: dict[str, Checkpoint] = {}
         self._files: dict[str, File] = {}
         self._strangers: set[str] = set()
-        """Caches that were not loaded since the topic was deleted."""
+        """Caches that were not loaded from the topic of now since the one before was deleted."""
 
     def record_truth(self, contents: Contents) -> None:
         if contents.log:
             newest = contents.log[-1]
             # A row that was written unseen by triggers belongs to the state that a re-read makes later.
             self._truth.setdefault((newest.change_id, newest.nonce), contents)
-
-    def history_exchanged(self) -> None:
-        """The source is another one, or an older one, under the same name."""
-        self.histories += 1
-        self.incident()
 
     def incident(self) -> None:
         """Something happened to the source that may make a new epoch necessary."""
@@ -136,7 +129,8 @@ class Checks:
         same_life = (before.epoch, before.epoch_nonce) == (after.epoch, after.epoch_nonce)
         if name in self._strangers and name != "embedded":
             topic = world.broker.topics.get(world.topics.events)
-            if topic is not None and (after.offset or 0) <= topic.end:
+            if topic is not None and (after.offset or 0) <= topic.end and _leads_to(topic, after):
+                # A load that slept can still be of a topic that is gone.
                 self._strangers.discard(name)
             return
         if same_life and after.change_id < before.change_id:
@@ -163,6 +157,16 @@ class Checks:
             if at is None or (at.epoch, at.epoch_nonce, at.change_id, at.nonce) != want or not at.exact:
                 return False
         return True
+
+
+def _leads_to(topic: Topic, after: Checkpoint) -> bool:
+    """Whether the topic has a record that counts of a group which ends at the checkpoint."""
+    events = ((record.offset, decode_event(record.value or b"")) for record in topic.records)
+    want = (after.epoch, after.epoch_nonce, after.change_id, after.nonce)
+    return any(
+        event.offset == offset and (event.epoch, event.epoch_nonce, event.high, event.nonce) == want
+        for offset, event in events
+    )
 
 
 def _leads_on(topic: Topic, before: Checkpoint, after: Checkpoint) -> bool:

@@ -39,12 +39,10 @@ class Landed(NamedTuple):
 class Topic:
     """A partition's records; those below ``start`` were deleted by retention."""
 
-    def __init__(self, name: str, history: int = 0) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.start = 0
         self.records: list[Record] = []
-        self.history = history
-        """How often the source's history had been exchanged when the topic was made."""
         self.waiters: list[asyncio.Future[None]] = []
 
     @property
@@ -239,7 +237,6 @@ class SimConsumer:
         self._client = Connections()
         self._position = 0
         self._topic = ""
-        self._known: Topic | None = None
 
     async def start(self) -> None:
         await self.broker.answer()
@@ -254,7 +251,6 @@ class SimConsumer:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         assert partition.topic == self._topic
         self._position = offset
-        self._known = self.broker.topics.get(self._topic)
 
     async def position(self, partition: TopicPartition) -> int:
         assert partition.topic == self._topic
@@ -290,10 +286,7 @@ class SimConsumer:
         while True:
             topic = self.broker.topics.get(self._topic)
             if topic is not None and not self.broker.away:
-                # An open defect, kept out of here (README.md): a topic begun anew after the source was given
-                # another history, grown past the offset of a node that never stopped reading.
-                other = self._known is not None and self._known.history != topic.history
-                if other or not topic.start <= self._position <= topic.end:
+                if not topic.start <= self._position <= topic.end:
                     raise OffsetOutOfRangeError({partition: self._position})
                 at = self._position - topic.start
                 count = min(world.rng.randint(1, world.fetch_records_max), max_records or 10**9)
@@ -352,7 +345,7 @@ class SimAdmin:
         for new in new_topics:
             exists = new.name in self.broker.topics
             if not exists:
-                self.broker.topics[new.name] = Topic(new.name, self.world.checks.histories)
+                self.broker.topics[new.name] = Topic(new.name)
                 self.world.note("broker", "topic %s is created", new.name)
             errors.append((new.name, 36 if exists else 0, None))
         return _Created(errors)

@@ -76,14 +76,14 @@ def _replace(struct: Any, **changes: Any) -> Any:
 def groups_without_a_look_at_prev(put: Put) -> None:
     """A group is applied across a hole."""
     judge = consumers.groups.judge
-    put(consumers.groups, "judge", lambda head, group: _unless(judge(head, group), Verdict.HOLE))
+    put(consumers.groups, "judge", lambda *a, **kw: _unless(judge(*a, **kw), Verdict.HOLE))
 
 
 @mutant
 def groups_applied_again(put: Put) -> None:
     """What the cache is past already is applied once more."""
     judge = consumers.groups.judge
-    put(consumers.groups, "judge", lambda head, group: _unless(judge(head, group), Verdict.SKIP))
+    put(consumers.groups, "judge", lambda *a, **kw: _unless(judge(*a, **kw), Verdict.SKIP))
 
 
 @mutant
@@ -91,10 +91,10 @@ def groups_of_any_epoch(put: Put) -> None:
     """Epochs are ignored: a new one is taken for a continuation."""
     judge = consumers.groups.judge
 
-    def blind(head: Any, group: Any) -> Verdict:
+    def blind(head: Any, group: Any, **options: bool) -> Verdict:
         if head is not None:
             group = _replace(group, epoch=head.epoch, epoch_nonce=head.epoch_nonce)
-        return judge(head, group)
+        return judge(head, group, **options)
 
     put(consumers.groups, "judge", blind)
 
@@ -103,7 +103,7 @@ def groups_of_any_epoch(put: Put) -> None:
 def old_epochs_applied(put: Put) -> None:
     """Groups of a life that is over are applied."""
     judge = consumers.groups.judge
-    put(consumers.groups, "judge", lambda head, group: _unless(judge(head, group), Verdict.OLD_EPOCH))
+    put(consumers.groups, "judge", lambda *a, **kw: _unless(judge(*a, **kw), Verdict.OLD_EPOCH))
 
 
 def _unless(verdict: Verdict, ignored: Verdict) -> Verdict:
@@ -137,7 +137,7 @@ def quarantined_rows_stay(put: Put) -> None:
 @mutant
 def quarantine_marks_forgotten_at_start(put: Put) -> None:
     """A restarted node does not lift the marks that it set before."""
-    put(consumers.writer, "Groups", lambda head, _=None: Groups(head))
+    put(consumers.writer, "Groups", lambda head, _=None, **options: Groups(head, **options))
 
 
 # From records to groups.
@@ -620,7 +620,7 @@ def emptied_topic_goes_on_in_its_epoch(put: Put) -> None:
 
     def trusting(self: KafkaPublication, found: Any) -> None:
         take_note(self, found)
-        self._emptied = False
+        self._broken = False
 
     put(KafkaPublication, "_take_note", trusting)
 

@@ -148,17 +148,17 @@ class Scenario:
                 "a backup is restored in place, log ends at %s",
                 newest[0].change_id if newest else None,
             )
-            self.world.checks.history_exchanged()
+            self.world.checks.incident()
 
     def replace(self) -> None:
         self.world.source.replace()
         self.world.note("source", "another database takes its place")
-        self.world.checks.history_exchanged()
+        self.world.checks.incident()
 
     def wipe_capture(self) -> None:
         self.world.source.wipe_capture()
         self.world.note("source", "capture is uninstalled")
-        self.world.checks.history_exchanged()
+        self.world.checks.incident()
 
     def break_log(self) -> None:
         # Of the newest row nothing tells that it was there, until the next change.

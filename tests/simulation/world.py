@@ -146,7 +146,7 @@ class World:
     def log(self, level: str, event: str, values: dict[str, Any]) -> None:
         """A line that the shipped code logs."""
         process = PROCESS.get(None)
-        if event == "took up the chain" and values["position"] is None and values["offset"]:
+        if event == "took up the chain" and values["broken"]:
             # This life found nothing to go on from: it may begin an epoch.
             self.checks.incident()
         details = " ".join(f"{key}={value}" for key, value in values.items())

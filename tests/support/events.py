@@ -48,10 +48,13 @@ def group(
     truncate: bool = False,
     exact_at: int | None = None,
     op: str = Op.HEARTBEAT,
+    nonce: int | None = None,
+    prev_nonce: int | None = None,
 ) -> list[Landed]:
     """The records of one group that expected to begin at offset ``base`` and landed at ``landed``.
 
-    ``rows`` are (id, v), v None for a delete; without rows the group is one control record ``op``.
+    ``rows`` are (id, v), v None for a delete; without rows the group is one control record ``op``. The
+    nonces are those of `head` unless given.
     """
     bodies: list[dict[str, Any]] = []
     if truncate:
@@ -84,12 +87,13 @@ def group(
             epoch_nonce=epoch_nonce,
             prev=prev,
             high=high,
-            nonce=nonce_of(high),
+            nonce=nonce_of(high) if nonce is None else nonce,
             exact_at=high if exact_at is None else exact_at,
             index=index,
             last=index == len(bodies) - 1,
             writer=writer,
             offset=base + index,
+            prev_nonce=nonce_of(prev) if prev_nonce is None else prev_nonce,
         )
         start = base if landed is None else landed
         records.append(Landed(start + index, key, encode_event(event)))

@@ -9,7 +9,7 @@ from consumers.assembler import Assembler, Interrupted
 from consumers.groups import Groups
 from schemas.codec import decode_row
 from schemas.errors import UnsupportedVersionError
-from schemas.event import Op
+from schemas.event import ChangeEvent, Op
 from schemas.keys import decode_key
 from tests.support.events import TABLE, Landed, group, head
 
@@ -90,9 +90,43 @@ def test_a_duplicate_group_is_skipped_but_its_offset_is_dealt_with():
     assert subject.offset == 1
 
 
-def test_an_overlapping_group_is_applied():
-    subject = assembler(at=4)
+def test_an_overlapping_group_is_applied_just_after_a_load_from_elsewhere():
+    subject = Assembler(Groups(head(4), between=True), 0)
     feed(subject, group(0, 3, 6, [(1, "new")]))
+    assert applied(subject) == {1: "new"}
+    assert feed(subject, group(1, 5, 8, [(1, "again")])) is Interrupted.OTHER_HISTORY
+
+
+def test_an_overlapping_group_is_of_another_history_once_the_topic_led_here():
+    subject = assembler(at=4)
+    assert feed(subject, group(0, 3, 6, [(1, "new")])) is Interrupted.OTHER_HISTORY
+    assert applied(subject) == {}
+
+
+@pytest.mark.parametrize("between", [False, True])
+@pytest.mark.parametrize(
+    ("prev", "high", "nonces"),
+    [(4, 6, {"prev_nonce": 1}), (3, 4, {"nonce": 1}), (4, 4, {"nonce": 1, "prev_nonce": 1})],
+    ids=["it follows on another row", "it leads to another row", "it is empty and stands on another row"],
+)
+def test_a_group_of_another_history_is_not_applied(
+    prev: int, high: int, nonces: dict[str, int], *, between: bool
+):
+    subject = Assembler(Groups(head(4), between=between), 0)
+    rows = [] if prev == high else [(1, "other")]
+    assert feed(subject, group(0, prev, high, rows, **nonces)) is Interrupted.OTHER_HISTORY
+    assert applied(subject) == {}
+    assert subject.groups.head == head(4)
+    assert subject.offset == 0
+
+
+def test_a_group_of_a_poller_that_tells_no_nonce_of_prev_is_applied():
+    subject = assembler(at=4)
+    (record,) = group(0, 4, 6, [(1, "new")])
+    assert record.value is not None
+    fields = msgspec.msgpack.decode(record.value)
+    older = msgspec.msgpack.encode(fields[: ChangeEvent.__struct_fields__.index("prev_nonce")])
+    feed(subject, [Landed(0, record.key, older)])
     assert applied(subject) == {1: "new"}
 
 

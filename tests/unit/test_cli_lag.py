@@ -65,6 +65,14 @@ def test_a_topic_that_went_back_or_is_another_tells_no_lag(change: dict[str, int
     assert lag_behind_topic(CHECKPOINT, msgspec.structs.replace(HEAD, **change), 140).events is None
 
 
+def test_a_topic_that_goes_on_from_another_history_tells_no_lag():
+    ahead = msgspec.structs.replace(HEAD, change_id=12)
+    lag = lag_behind_topic(CHECKPOINT, ahead, 140, leads_on=False)
+    assert lag.events is None
+    assert lag.reason is not None
+    assert "history" in lag.reason
+
+
 def test_what_the_poller_has_not_published_yet_is_counted_too():
     assert whole_lag(LEVEL, Lag(3, 2.5)) == Lag(3, 2.5)
     assert whole_lag(Lag(40), Lag(3, 2.5)) == Lag(43, None)

@@ -70,6 +70,7 @@ def events(op, key, after):
             integers,
         ),
         last=st.booleans(),
+        prev_nonce=st.none() | integers,
     )
 
 
@@ -100,9 +101,10 @@ PLAIN = ChangeEvent(
     last=True,
     writer=12,
     offset=13,
+    prev_nonce=14,
 )
 PLAIN_HEX = (
-    "dc0012" + "01" + "a175" + "a174" + "9101" + "c0" + "81a16102" + "030405060708090a0b" + "c3" + "0c0d"
+    "dc0013" + "01" + "a175" + "a174" + "9101" + "c0" + "81a16102" + "030405060708090a0b" + "c3" + "0c0d0e"
 )
 
 
@@ -187,7 +189,7 @@ def test_a_version_that_never_was_is_no_event(version):
 
 def test_fields_that_a_later_minor_version_appends_are_ignored():
     data = encode_event(PLAIN)
-    assert decode_event(b"\xdc\x00\x13" + data[3:] + b"\xa3new") == PLAIN
+    assert decode_event(b"\xdc\x00\x14" + data[3:] + b"\xa3new") == PLAIN
     document = json.loads(encode_event_json(PLAIN))
     assert decode_event(json.dumps({**document, "new": 1}).encode()) == PLAIN
 
