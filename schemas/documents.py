@@ -47,6 +47,7 @@ FIELD_TEXTS: Final = {
     "last": "Whether the group ends here.",
     "writer": "A random number of the poller's life that wrote the group.",
     "offset": "The offset at which this record was expected to land. It counts only if it did.",
+    "prev_nonce": "The random number of the change log's row prev; null from a poller that did not tell yet.",
 }
 """What each field of an event means."""
 

@@ -69,11 +69,11 @@ class TailedGroups:
             self._event = None
 
     def begin(self, group: Group) -> Verdict:
-        """Open any group but those that say nothing new; over holes and into new epochs it goes on."""
+        """Open any group but those that say nothing new; over holes and into other histories it goes on."""
         verdict = judge(self.head, group)
         if verdict is Verdict.SKIP and group.prev == group.high:
             verdict = Verdict.APPLY  # an empty group: of interest with its control event only
-        if verdict in (Verdict.HOLE, Verdict.NEW_EPOCH):
+        if verdict in (Verdict.HOLE, Verdict.NEW_EPOCH, Verdict.OTHER_HISTORY):
             verdict = Verdict.APPLY
         self._group = group if verdict is Verdict.APPLY else None
         return verdict
