@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from cyclopts import Parameter
 
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.lag import Lag, lag_behind_source, lag_behind_topic, whole_lag
@@ -67,10 +68,30 @@ class CacheStatus(msgspec.Struct):
         return None if self.checkpoint is None else self.checkpoint.head
 
 
-def status(*, common: Common = DEFAULTS) -> None:
+class NotWorkingError(CdcError):
+    """The node that is to keep the cache does not."""
+
+
+_WORKING = frozenset(("live", "catching_up"))
+
+
+def status(
+    *,
+    check: Annotated[
+        bool,
+        Parameter(
+            env_var="CDC_CHECK", negative="", help="Fail unless a node keeps the cache, live or catching up."
+        ),
+    ] = False,
+    common: Common = DEFAULTS,
+) -> None:
     """Show positions, lag, rows per table and the health of each part."""
     config = common.load()
     document = run_async(status_document(config, common.timeout_s))
+    state = document["cache"]["state"]
+    if check and state not in _WORKING:
+        path = config.cache.path
+        raise NotWorkingError(f"the cache {path} is {state}", "see the node's log, and: cdc status")
     print_result(common, document, _text(document))
 
 

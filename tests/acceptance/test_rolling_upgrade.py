@@ -82,6 +82,8 @@ def test_an_old_node_reads_what_a_poller_of_a_newer_minor_version_writes(
     poller = parts.poller()
     parts.insert(3)
     parts.wait_for(1, 2, 3)
+    where = ("--cache", parts.cache, "--bootstrap-servers", kafka.bootstrap, "--topic", topic)
+    assert cdc("status", "--check", "--json", *where).json["cache"]["state"] in {"live", "catching_up"}
     node.stop()
     poller.stop()
 

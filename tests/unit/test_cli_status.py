@@ -102,3 +102,9 @@ def test_one_thing_is_told_as_one(cdc: Cdc, source: Path):
         in "\n".join(line.rstrip() for line in cdc("status", "--source", "app.db").out.splitlines()) + "\n"
     )
     assert ": 1 row loaded in " in cdc("rebuild", "--source", "app.db").out
+
+
+def test_a_check_fails_where_no_node_keeps_the_cache(source: Path, cdc: Cdc):
+    ended = cdc("status", "--check", "--source", source.name)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "error: the cache cache.redb is stopped; see the node's log, and: cdc status\n"
