@@ -40,3 +40,9 @@ MANIFEST_WAIT_SECONDS = 2.0
 
 UPGRADE_LOOK_SECONDS = 10.0
 """How often a node that stopped at an event of a newer major version looks whether it can go on."""
+
+EVICTION_KEYS_MAX = 50_000
+"""Keys remembered of one bounded table within a transaction; beyond, every row of it is looked at instead."""
+
+EVICTION_PAGE_KEYS = 1_000
+"""Keys of rows that leave a bounded table in one step."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from consumers.bounded import Layout, Writing
 from consumers.groups import UNPUBLISHABLE, QuarantineMark, encode_mark
 from consumers.meta import QUARANTINE_TABLE, checkpoint_meta, definition_meta
 from consumers.store import Store, redb_errors
@@ -93,6 +94,7 @@ class Loading:
         if self._transaction is None or self._store is None:
             raise RuntimeError("the load is not open")
         with redb_errors(self._temporary):
+            Writing(self._transaction, Layout({})).loaded(definitions)
             for definition in definitions:
                 self._transaction.put({definition.name: []})
                 self._transaction.set_meta(definition_meta(definition.name, definition))

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from consumers import _redb
+from consumers.bounded import Layout, Writing
 from consumers.meta import (
     QUARANTINE_TABLE,
     Checkpoint,
     Identity,
-    Meta,
     checkpoint_meta,
-    definition_meta,
     identity_meta,
     read_checkpoint,
     read_definitions,
@@ -41,8 +40,8 @@ class Store:
         self.path = path
         self.database = database
         self.checkpoint: Checkpoint | None = None
-        self.definitions: Mapping[str, TableDefinition] = {}
-        self._transaction: _redb.WriteTransaction | None = None
+        self._layout = Layout({})
+        self._writing: Writing | None = None
         self._inode = _inode(path)
         try:
             self._learn()
@@ -75,6 +74,11 @@ class Store:
                 database = _redb.Database.open(path, shared=shared, check=True)
         return cls(path, database)
 
+    @property
+    def definitions(self) -> Mapping[str, TableDefinition]:
+        """The tables in the file, as of the last commit."""
+        return self._layout.definitions
+
     def commit(self, batch: Batch, checkpoint: Checkpoint) -> None:
         """Makes a batch, and what was streamed before it, durable together with the checkpoint.
 
@@ -87,29 +91,29 @@ class Store:
             )
         with redb_errors(self.path):
             meta = checkpoint_meta(checkpoint)
-            if self._transaction is None and not batch.truncated:
+            if self._writing is None and not batch.truncated and self._layout.is_plain(batch.ops):
                 self.database.apply(batch.ops, meta)
             else:
-                transaction = self._begin()
-                self._put(transaction, batch)
-                transaction.set_meta(meta)
-                transaction.commit()
-                self._transaction = None
+                writing = self._begin()
+                writing.put(batch)
+                # At the end of whole groups: what makes room may come after what needs it.
+                writing.evict()
+                writing.transaction.set_meta(meta)
+                writing.transaction.commit()
+                self._writing, self._layout = None, writing.layout
         self.checkpoint = checkpoint
-        if batch.truncated:
-            self.definitions = read_definitions(self.database.meta())
 
     def stream(self, batch: Batch) -> None:
         """Writes a part of a group that is too big for memory; nobody sees it before the commit."""
         with redb_errors(self.path):
-            self._put(self._begin(), batch)
+            self._begin().put(batch)
 
     def take_back(self) -> None:
         """Undoes everything streamed since the last commit."""
-        if self._transaction is not None:
-            transaction, self._transaction = self._transaction, None
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
             with redb_errors(self.path):
-                transaction.abort()
+                writing.transaction.abort()
 
     def close(self) -> None:
         """Gives the file back; what was not committed is gone."""
@@ -132,25 +136,12 @@ class Store:
         if read_identity(meta) is None:
             raise UsageError(f"{self.path} is a redb file, but no cache of ours", "give another --cache path")
         self.checkpoint = read_checkpoint(meta)
-        self.definitions = read_definitions(meta)
+        self._layout = Layout(read_definitions(meta))
 
-    def _begin(self) -> _redb.WriteTransaction:
-        if self._transaction is None:
-            self._transaction = self.database.begin()
-        return self._transaction
-
-    @staticmethod
-    def _put(transaction: _redb.WriteTransaction, batch: Batch) -> None:
-        meta: Meta = {}
-        for table, definition in batch.truncated.items():
-            if definition is None:
-                transaction.drop_table(table)
-            else:
-                transaction.truncate(table)
-            meta |= definition_meta(table, definition)
-        if meta:
-            transaction.set_meta(meta)
-        transaction.put(batch.ops)
+    def _begin(self) -> Writing:
+        if self._writing is None:
+            self._writing = Writing(self.database.begin(), self._layout)
+        return self._writing
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

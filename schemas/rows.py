@@ -146,7 +146,8 @@ def _to_extension(value: Any) -> msgspec.msgpack.Ext:
     raise TypeError(f"a {type(value).__name__} is no SQLite value")
 
 
-def _from_extension(code: int, data: memoryview) -> str | InvalidText:
+def from_extension(code: int, data: memoryview) -> str | InvalidText:
+    """Decode what msgpack has no class for; raises ValueError where it is not ours."""
     if code == INVALID_TEXT_TYPE:
         return text_from_bytes(bytes(data))
     raise ValueError("an unknown extension type")
@@ -155,8 +156,8 @@ def _from_extension(code: int, data: memoryview) -> str | InvalidText:
 _CLASSES = frozenset((int, float, str, bytes, InvalidText, type(None)))
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_to_extension).encode
-_decode_row = msgspec.msgpack.Decoder(dict[str, Any], ext_hook=_from_extension).decode
-_decode_values = msgspec.msgpack.Decoder(tuple[Any, ...], ext_hook=_from_extension).decode
+_decode_row = msgspec.msgpack.Decoder(dict[str, Any], ext_hook=from_extension).decode
+_decode_values = msgspec.msgpack.Decoder(tuple[Any, ...], ext_hook=from_extension).decode
 
 
 def _is_value(value: object) -> bool:
