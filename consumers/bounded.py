@@ -1,4 +1,4 @@
-"""One write transaction on a cache file whose tables may have indexes and bounds: the one path of rows into it."""
+"""The one path of rows into a cache file: a write transaction that keeps indexes and bounds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Layout:
     def is_plain(self, tables: Iterable[str]) -> bool:
         """Whether rows of these tables are just written: nothing else in the file depends on them."""
         bounds = self.bounds
-        return not self.indexes or not any(name in self.indexes or name in bounds.followers for name in tables)
+        return not self.indexes or not any(
+            name in self.indexes or name in bounds.followers for name in tables
+        )
 
 
 class Writing:
@@ -72,7 +74,7 @@ class Writing:
                 self.transaction.drop_table(table)
                 definitions.pop(table, None)
             else:
-                self.transaction.truncate(table)
+                self.transaction.truncate(table, definition.key_type)
                 definitions[table] = definition
             meta |= definition_meta(table, definition)
         self.transaction.set_meta(meta)

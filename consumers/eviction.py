@@ -1,8 +1,8 @@
-"""Deciding which rows of bounded tables leave the cache when a group was applied. Pure: rows through a Protocol.
+"""Deciding which rows of bounded tables leave the cache after a group. Pure: rows through a Protocol.
 
-A table with ``keep`` has its newest rows, a table with ``follow`` those that belong to a row which is cached.
-What is too much leaves at the end of a group and in its transaction, never before: within a group the row that
-makes room may come after the one that needs it. Rows beyond the limits that stay a little longer would be
+A table with ``keep`` has its newest rows, one with ``follow`` those that belong to a cached row.
+What is too much leaves at the end of a group and in its transaction, never before: within a group the row
+that makes room may come after the one that needs it. Rows beyond the limits that stay a little longer are
 harmless, since every touched row is carried; rows that leave too early would be missing.
 """
 

@@ -1,8 +1,8 @@
 """Rows by the value of a column: redb tables of our own, written in the transaction of the rows.
 
-An index is a table whose keys are the value and then the row's key, and whose values are the row's key. Ordered
-ones have the value as `schemas.order` encodes it (which rows are the newest), others as a key of one column
-(which rows belong to a parent, or have a value). Tables without an index pay nothing.
+An index is a table whose keys are the value and then the row's key, and whose values are the row's key.
+Ordered ones have the value as `schemas.order` encodes it (which rows are the newest), others as a key of one
+column (which rows belong to a parent, or have a value). Tables without an index pay nothing.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def indexes_of(definition: TableDefinition) -> tuple[Index, ...]:
     return tuple(indexes)
 
 
-def put_indexed(rows: Rows, table: str, ops: list[tuple[bytes, bytes | None, int]], indexes: Iterable[Index]) -> None:
+def put_indexed(
+    rows: Rows, table: str, ops: list[tuple[bytes, bytes | None, int]], indexes: Iterable[Index]
+) -> None:
     """Writes rows of one table and the entries that follow from them."""
     latest = {key: row for key, row, _ in ops}
     keys = list(latest)
@@ -121,7 +123,7 @@ def build(rows: Rows, index: Index) -> None:
 
 
 def keys_with(rows: Rows, index: Index, head: bytes, limit: int = SCAN_ROWS) -> list[bytes]:
-    """Some of the keys of the rows whose value's entries begin with ``head``; none only where there is none."""
+    """Some of the keys of the rows with a value, given as its head; none only where there is none."""
     found = rows.scan(index.name, None, limit, head)
     return [key for entry, key, _ in found if begins_with(entry, head)]
 

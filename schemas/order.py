@@ -1,8 +1,9 @@
 """The order of rows by one column, as bytes: which rows of a bounded table are the newest.
 
-A row's place is `place` of its value and its key: bytes whose plain order is SQLite's of the values (NULL, then
-numbers, then TEXT by its bytes, then BLOBs), and the order of encoded keys where values are equal. Integers and
-reals are compared as the numbers that they are, also beyond 2^53: 1 and 1.0 have one place, their keys decide.
+A row's place is `place` of its value and its key: bytes whose plain order is SQLite's of the values (NULL,
+then numbers, then TEXT by its bytes, then BLOBs), and the order of encoded keys where values are equal.
+Integers and reals are compared as the numbers that they are, also beyond 2^53: 1 and 1.0 are equal, and their
+keys decide.
 
 ====== ======== ================================================================================
 tag    class    content
@@ -69,7 +70,7 @@ def encode_order(value: Value) -> bytes:
     raise BadKeyError(f"a {kind.__name__} is no SQLite value", "this is a defect; report it")
 
 
-def _number(value: int | float) -> bytes:
+def _number(value: float) -> bytes:
     if isinstance(value, float):
         # Adding zero makes 0.0 of -0.0, which SQL takes for the same.
         return encode_key((value + 0.0,))[_REAL_BYTES] + _NOTHING_BEYOND

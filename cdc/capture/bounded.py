@@ -1,9 +1,9 @@
 """Deciding which rows of bounded tables a group, or a load, has to carry. Pure: queries as data.
 
-A reader holds the newest rows of a table with ``keep``, and of one that follows others the rows that belong to
-rows it holds. Where n touched keys are not among the newest any more, as many rows that nobody touched may have
-become so: they are among the ranks keep-n+1..keep, which the group carries, as it does the rows that follow
-what it carries. It may carry more; readers let go of what is too much.
+A reader holds the newest rows of a table with ``keep``, and of one that follows others the rows that belong
+to rows it holds. Of n touched keys some may have left the newest rows; then as many rows that nobody touched
+have come in. They are among the ranks keep-n+1..keep, which the group carries, as it does the rows that
+follow what it carries. It may carry more than is needed; readers let go of what is too much.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from schemas.event import Op
 from schemas.order import place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from cdc.capture.encode import Change
 
@@ -63,6 +63,11 @@ class Following(msgspec.Struct, frozen=True):
 
 Query = Whole | Newest | Touched | TouchedNewest | Following
 """Which rows of one table; `Touched` stands for keys only."""
+
+
+def table_of(query: Query) -> Table:
+    """Give the table whose rows or keys a query is about."""
+    return query.newest.table if isinstance(query, TouchedNewest) else query.table
 
 
 def cached(table: Table, tables: Mapping[str, Table]) -> Query:
@@ -112,9 +117,8 @@ class Refill:
         """Take note of touched rows."""
         self._touched += len(page)
         for op, _, key, _, row, _, _ in page:
-            if row is None or op == Op.DELETE:
-                self._outside += 1
-            elif self._limit is not None and place(self._cell(row), key) < self._limit:
+            gone = row is None or op == Op.DELETE
+            if gone or (self._limit is not None and place(self._cell(row or b""), key) < self._limit):
                 self._outside += 1
 
     def query(self) -> Newest | None:
@@ -155,14 +159,14 @@ class Carried:
         if refill is not None:
             queries.append(refill)
 
-    def followers(self, table: Table) -> Following | None:
-        """Say which rows of a table follow what is carried, and note that they are, too; None: none."""
-        follow = table.settings.follow
-        if follow is None or table.name in self._whole:
-            return None
-        parents = [query for name in follow.tables for query in self._queries.get(name, ())]
-        if not parents:
-            return None
-        query = Following(table, follow.column, tuple(parents))
-        self._queries.setdefault(table.name, []).append(query)
-        return query
+    def followers(self) -> Iterator[Following]:
+        """Say which rows follow what is carried, table by table, those that others follow first."""
+        for table in parents_first(self._tables):
+            follow = table.settings.follow
+            if follow is None or table.name in self._whole:
+                continue
+            parents = [query for name in follow.tables for query in self._queries.get(name, ())]
+            if parents:
+                query = Following(table, follow.column, tuple(parents))
+                self._queries.setdefault(table.name, []).append(query)
+                yield query

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from cdc.capture.bounded import Following, Newest, Touched, TouchedNewest, Whole
+from cdc.capture.bounded import Following, Newest, Touched, TouchedNewest, Whole, table_of
 from cdc.capture.identifiers import LOG, quoted
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ Sql = tuple[str, tuple[int, ...]]
 
 def rows_of(query: Query) -> Sql:
     """Give the rows of a query: all published columns, in the order of the key's index."""
-    table = query.table if not isinstance(query, TouchedNewest) else query.newest.table
+    table = table_of(query)
     columns = [f"t.{quoted(column.name)}" for column in table.columns]
     key_order = ", ".join(f"t.{quoted(column.name)} COLLATE {column.collation}" for column in table.key)
     match query:
@@ -38,7 +38,7 @@ def rows_of(query: Query) -> Sql:
 
 
 def limit_of(table: Table) -> Sql:
-    """Give what decides the place of the oldest row that is kept: its value, then its key; no row where all are."""
+    """Give the value and the key of the oldest row that is kept; no row where all are."""
     keep = table.settings.keep or 0
     columns = [_keep_by(table), *(f"t.{quoted(column.name)}" for column in table.key)]
     return _ranked(table, columns), (1, keep - 1)
@@ -61,7 +61,9 @@ def _ranked(table: Table, columns: list[str]) -> str:
     order = [f"{_keep_by(table)} COLLATE BINARY DESC"]
     for column in table.key:
         order += _key_order(table, column)
-    return f"SELECT {', '.join(columns)} FROM {_from(table)}{where} ORDER BY {', '.join(order)} LIMIT ? OFFSET ?"
+    return (
+        f"SELECT {', '.join(columns)} FROM {_from(table)}{where} ORDER BY {', '.join(order)} LIMIT ? OFFSET ?"
+    )
 
 
 def _key_order(table: Table, column: KeyColumn) -> list[str]:
@@ -106,7 +108,7 @@ def _conditions(query: Following) -> tuple[list[str], tuple[int, ...]]:
     args: tuple[int, ...] = ()
     for parent in query.parents:
         keys, keys_args = _keys_of(parent)
-        table = parent.table if not isinstance(parent, TouchedNewest) else parent.newest.table
+        table = table_of(parent)
         choice = f"{name} IN ({keys})"
         args += keys_args
         if column.affinity == "BLOB" or column.affinity != table.key[0].affinity:
@@ -118,8 +120,7 @@ def _conditions(query: Following) -> tuple[list[str], tuple[int, ...]]:
 
 
 def _published(table: Table) -> list[str]:
-    where = getattr(table, "where", None)
-    return [where] if where else []
+    return [table.where] if table.where else []
 
 
 def _from(table: Table) -> str:

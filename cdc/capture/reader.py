@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from cdc.capture import queries
+from cdc.capture.bounded import Carried, Refill, Touched, Whole, cached, table_of
+from cdc.capture.bounded_sql import limit_of, rows_of
 from cdc.capture.encode import Change, ReadEncoder, TouchedEncoder, truncation
 from cdc.capture.errors import LogBrokenError
 from cdc.capture.identifiers import LOG
@@ -15,10 +17,12 @@ from cdc.capture.log import LogState, read_state
 from cdc.source import Statement
 from schemas import decode_key, encode_definition, encode_key, encode_values
 from schemas.errors import UsageError
+from schemas.order import place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from cdc.capture.bounded import Query
     from cdc.capture.install import Registered
     from cdc.capture.select import Selected
     from cdc.capture.table import Skipped, Table
@@ -104,16 +108,16 @@ class CaptureReader:
     async def changes(self, prev: int, high: int) -> AsyncGenerator[list[Change], None]:
         """Give the state, at this moment, of every key touched in (prev, high], by table and key.
 
-        A table with a row of op t after ``prev`` comes as op t and then all its rows as op r. Changes carry
-        the highest change id of their key in the range; rows read anew carry ``high``.
+        A table with a row of op t after ``prev`` comes as op t and then all its rows as op r. So do rows of
+        bounded tables that readers lack, and have to hold now (`cdc.capture.bounded`). Changes carry the
+        highest change id of their key in the range; rows read anew carry ``high``.
 
         Raises:
             LogBrokenError: ids are missing in the range (a reader below ``pruned_to`` must not ask).
         """
-        transaction = self._transaction
         touched, later = [
             result.rows
-            for result in await transaction.batch(
+            for result in await self._transaction.batch(
                 [Statement(_RANGE_SQL, (prev, high)), Statement(_LATER_SQL, (high,))]
             )
         ]
@@ -122,24 +126,42 @@ class CaptureReader:
         anew = {row[0]: (row[2], row[3]) for row in touched if row[2] is not None}
         anew |= {row[0]: (row[1], row[2]) for row in later}
         ids = {row[0] for row in touched} | set(anew)
+        carried = Carried(self._tables)
         for name, table_id in sorted((self._registered[i], i) for i in ids if i in self._registered):
             table = self._tables.get(name)
             if table_id in anew:
-                change_id, ts_ms = anew[table_id]
-                definition = None
+                yield [truncation(name, self._encoded_definition(table), *anew[table_id])]
                 if table is not None:
-                    definition = encode_definition(table.definition(self._schema_version))
-                yield [truncation(name, definition, change_id, ts_ms)]
-                if table is not None:
+                    carried.whole(table)
                     async for page in self._all(table, high, refuse_duplicates=False):
                         yield page
             elif table is not None:
-                sql = queries.select_touched(table, ranged=name in self._ranged)
-                async for page in transaction.pages(sql, (prev, high, table_id), TouchedEncoder(table)):
+                async for page in self._touched(Touched(table, table_id, prev, high), carried):
                     yield page
+        for following in carried.followers():
+            async for page in self._query(following, high):
+                yield page
+
+    async def _touched(self, touched: Touched, carried: Carried) -> AsyncGenerator[list[Change], None]:
+        """Give the touched rows of a table, and those that may take the place of some of them."""
+        table = touched.table
+        refill = None if table.settings.keep is None else Refill(table, await self._limit(table))
+        sql = queries.select_touched(table, ranged=table.name in self._ranged)
+        args = (touched.prev, touched.high, touched.table_id)
+        async for page in self._transaction.pages(sql, args, TouchedEncoder(table)):
+            if refill is not None:
+                refill.see(page)
+            yield page
+        newest = None if refill is None else refill.query()
+        carried.touched(touched, newest)
+        if newest is not None:
+            async for page in self._query(newest, touched.high):
+                yield page
 
     async def rows(self, table: str) -> AsyncGenerator[list[Change], None]:
-        """Give every row of a table as op r in the order of its key; they carry the log's highest id.
+        """Give the rows of a table as op r in the order of its key; they carry the log's highest id.
+
+        They are all rows, or those of a bounded table that readers hold.
 
         Raises:
             UsageError: there is no such captured table, or ``key_columns`` do not tell its rows apart.
@@ -204,12 +226,38 @@ class CaptureReader:
         self, table: Table, change_id: int, *, refuse_duplicates: bool
     ) -> AsyncGenerator[list[Change], None]:
         encoder = ReadEncoder(table, change_id, _now_ms(), refuse_duplicates=refuse_duplicates)
-        return self._transaction.pages(queries.select_all(table), (), encoder)
+        sql, args = _select_cached(table, self._tables)
+        return self._transaction.pages(sql, args, encoder)
+
+    def _query(self, query: Query, change_id: int) -> AsyncGenerator[list[Change], None]:
+        """Give the rows of a query that readers may lack."""
+        sql, args = rows_of(query)
+        encoder = ReadEncoder(table_of(query), change_id, _now_ms())
+        return self._transaction.pages(sql, args, encoder)
+
+    async def _limit(self, table: Table) -> bytes | None:
+        """Give the place of the oldest row of a table that is kept; None where all are."""
+
+        def places(rows: list[Row]) -> tuple[list[bytes], int]:
+            return [place(value, encode_key(key)) for value, *key in rows], 0
+
+        sql, args = limit_of(table)
+        # In pages, since any value may decide: only they have every one of them exactly.
+        found = [one async for page in self._transaction.pages(sql, args, places) for one in page]
+        return found[0] if found else None
+
+    def _encoded_definition(self, table: Table | None) -> bytes | None:
+        return None if table is None else encode_definition(table.definition(self._schema_version))
 
     def _table(self, name: str) -> Table:
         if name not in self._tables:
             raise UsageError(f'table "{name}" is not captured', "see `cdc status` for those that are")
         return self._tables[name]
+
+
+def _select_cached(table: Table, tables: dict[str, Table]) -> tuple[str, tuple[int, ...]]:
+    query = cached(table, tables)
+    return (queries.select_all(table), ()) if isinstance(query, Whole) else rows_of(query)
 
 
 def _now_ms() -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from cdc.capture.bounding import bounded
 from cdc.capture.ddl import FORMAT
 from cdc.capture.identifiers import folded, is_reserved
 from cdc.capture.introspect import PRESUMED_SHADOW, SHADOW, columns_of
@@ -78,7 +79,7 @@ def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Sele
                 configured, asked_for = settings[folded(name)]
                 tables[name] = masked(table, asked_for, selection.hash_key, configured)
     skipped += [Skipped(name, "its name is not UTF-8") for name in schema.unnameable]
-    return Selected(tables, tuple(skipped))
+    return Selected(bounded(tables, strict=strict), tuple(skipped))
 
 
 async def check_conditions(transaction: Transaction, selected: Selected) -> None:

@@ -216,8 +216,35 @@ class SimTransaction:
     def append(self, table: str, rows: list[tuple[bytes, bytes, int]]) -> None:
         self.put({table: rows})
 
-    def truncate(self, table: str) -> None:
+    def get_many(self, table: str, keys: list[bytes]) -> list[bytes | None]:
         _world()
+        rows = self._tables.get(table, {})
+        return [rows[key][0] if key in rows else None for key in keys]
+
+    def scan(
+        self,
+        table: str,
+        after: bytes | None = None,
+        limit: int = 1000,
+        prefix: bytes = b"",
+        *,
+        bytes_max: int | None = None,
+    ) -> list[tuple[bytes, bytes, int]]:
+        _world()
+        assert bytes_max is None or bytes_max > 0
+        rows = sorted(self._tables.get(table, {}).items())
+        found = [
+            (key, *row) for key, row in rows if key.startswith(prefix) and (after is None or key > after)
+        ]
+        return found[:limit]
+
+    def count(self, table: str) -> int:
+        _world()
+        return len(self._tables.get(table, {}))
+
+    def truncate(self, table: str, key_type: str = "tuple") -> None:
+        _world()
+        assert key_type == "tuple"
         self._tables[table] = {}
         self._own.add(table)
 
