@@ -13,6 +13,7 @@ NODE_PACKAGES := tests/support/node/package.json
 CRATE := consumers/redb
 CRATE_FILES := $(wildcard $(CRATE)/Cargo.* $(CRATE)/src/*.rs $(CRATE)/src/*/*.rs)
 CARGO_CHECKS := --manifest-path $(CRATE)/Cargo.toml
+EXAMPLE_CHECKS := --manifest-path examples/read-cache/Cargo.toml
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -42,6 +43,8 @@ lint: $(STAMPS)/lint ## check style, types and the Rust crate
 	$(BIN)/pyright
 	cargo fmt $(CARGO_CHECKS) --check
 	cargo clippy $(CARGO_CHECKS) --locked --quiet --all-targets -- -D warnings
+	cargo fmt $(EXAMPLE_CHECKS) --check
+	cargo clippy $(EXAMPLE_CHECKS) --locked --quiet --target-dir .cache/read-cache -- -D warnings
 
 bench: $(STAMPS)/test kafka ## measure, with a Kafka broker started for it (ARGS=NAME for one benchmark)
 	$(BIN)/python -m tests.support.with_kafka $(BIN)/cdc bench $(ARGS)
