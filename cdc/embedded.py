@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from cdc.capture.leases import CACHE, Reader
 from cdc.plan import log_head
 from cdc.poller import Polled, Poller
+from cdc.upkeep import Upkeep, leave_lease
 from consumers.groups import Group, Verdict
 from schemas.codec import decode_definition
 from schemas.errors import CdcError, may_heal
@@ -35,10 +37,15 @@ class CachePublication:
         writer: the open cache path.
         database_url: the source's URL without credentials.
         rebuild: load everything anew, whatever the cache holds.
+        leased: the cache goes on from the log, which keeps for it what it lacks; not one that Kafka feeds.
     """
 
-    def __init__(self, writer: CacheWriter, database_url: str, *, rebuild: bool = False) -> None:
+    def __init__(
+        self, writer: CacheWriter, database_url: str, *, rebuild: bool = False, leased: bool = True
+    ) -> None:
         self._writer = writer
+        self.log_reader = Reader(CACHE, writer.node) if leased else None
+        """Under which name it has a lease on the log."""
         self._database_url = database_url
         self._rebuild = rebuild
 
@@ -119,19 +126,24 @@ async def _load_page(loading: Loading, table: str, page: list[Change], epoch: in
                 await loading.quarantine(table, key, epoch, change_id, ts_ms)
 
 
-async def sync(open_capture: Callable[[], Capture], writer: CacheWriter, *, rebuild: bool = False) -> Polled:
+async def sync(
+    open_capture: Callable[[], Capture], writer: CacheWriter, *, rebuild: bool = False, leased: bool = True
+) -> Polled:
     """Brings the cache to everything that is committed at the source now.
 
     Args:
         open_capture: opens the source.
         writer: the open cache path.
         rebuild: load everything anew, whatever the cache holds.
+        leased: see `CachePublication`.
     """
     async with open_capture() as capture:
         if not await capture.installed():
             await capture.install()
-        publication = CachePublication(writer, capture.client.url, rebuild=rebuild)
-        return await Poller(capture, publication).poll()
+        publication = CachePublication(writer, capture.client.url, rebuild=rebuild, leased=leased)
+        polled = await Poller(capture, publication).poll()
+        await leave_lease(capture.client, publication.log_reader, polled.head)
+        return polled
 
 
 async def run(
@@ -139,8 +151,10 @@ async def run(
     open_writer: Callable[[], CacheWriter],
     pause_seconds: float,
     stop: asyncio.Event,
+    *,
+    retention_seconds: float,
 ) -> None:
-    """Keeps the cache equal to the source until told to stop.
+    """Keeps the cache equal to the source until told to stop, and prunes its log now and then.
 
     A source that is away, or a disk that is full, is waited for; readers are served from the file meanwhile.
 
@@ -155,7 +169,8 @@ async def run(
                 if not await capture.installed():
                     await capture.install()
                 publication = CachePublication(writer, capture.client.url)
-                await _follow(capture, publication, pause_seconds, stop, begun)
+                async with Upkeep(capture.client, publication.log_reader, retention_seconds) as upkeep:
+                    await _follow(capture, publication, pause_seconds, stop, begun, upkeep)
         except CdcError as error:
             if not may_heal(error, begun=begun.is_set()):
                 raise
@@ -170,13 +185,14 @@ async def _follow(
     pause_seconds: float,
     stop: asyncio.Event,
     begun: asyncio.Event,
+    upkeep: Upkeep,
 ) -> None:
     poller = Poller(capture, publication)
     pace = IdlePace(pause_seconds)
     changed = True
     while not stop.is_set():
         # Looking comes before polling, so that a commit between the two is seen by the next look.
-        changed = await capture.data_changed() or changed
+        changed = await capture.data_changed() or changed or upkeep.wants_a_look()
         if changed:
             changed = not (await poller.poll()).idle
             begun.set()
@@ -184,3 +200,4 @@ async def _follow(
                 pace.active()
         else:
             await pause(stop, pace.next())
+        upkeep.tick(publication.head())

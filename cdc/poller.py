@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 import structlog
 
-from cdc.capture import CaptureStaleError, LogBrokenError
+from cdc.capture import CaptureStaleError, LogBrokenError, limits
+from cdc.capture.leases import secure
 from cdc.plan import Changes, Idle, Load, NewEpoch, log_head, plan_poll
-from schemas.errors import SourceError
+from schemas.errors import SourceError, SourceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cdc.capture import Capture, CaptureReader, Change, LogState
+    from cdc.capture.leases import Reader
     from schemas.event import Head
 
 _log = structlog.get_logger("cdc.poller")
@@ -33,6 +35,11 @@ REMAKES_MAX = 5
 
 class Publication(Protocol):
     """Where groups go."""
+
+    @property
+    def log_reader(self) -> Reader | None:
+        """Under which name it has a lease on the log; None where it does not read on from there."""
+        ...
 
     def head(self) -> Head | None:
         """Where the next group must chain; None: nowhere, everything has to be loaded."""
@@ -95,6 +102,7 @@ class Poller:
         self._capture = capture
         self._publication = publication
         self._reviewed = False
+        self._log_reader = publication.log_reader
 
     async def poll(self, snapshots: Snapshots | None = None) -> Polled:
         """Publishes everything that is committed at the source now, as one group or one load.
@@ -103,7 +111,7 @@ class Poller:
         stop at any line: nothing but the publication remembers how far it came, and the publication takes a
         group whole or not at all.
         """
-        mints = remakes = 0
+        mints = remakes = leases = 0
         while True:
             try:
                 plan = await self._attempt(snapshots)
@@ -112,6 +120,9 @@ class Poller:
                 if isinstance(plan, _Reselect):
                     _log.info("the tables to publish have changed", tables=sorted(plan.tables))
                     await self._capture.order_reread(plan.tables)
+                elif isinstance(plan, _Unheld):
+                    leases += 1
+                    await self._secure(leases)
                 else:
                     mints += 1
                     await self._begin_epoch(plan, mints)
@@ -122,6 +133,23 @@ class Poller:
                 _log.info("remaking capture", reason=stale.message)
                 await self._capture.install()
 
+    async def _secure(self, tries: int) -> None:
+        """Writes a lease, so that nothing the load will need is pruned while it lasts.
+
+        A source that is locked or away is tried again by whoever polls; one that refuses is read without.
+        """
+        if self._log_reader is None or tries > limits.LEASE_TRIES_MAX:
+            _log.warning("loading without a lease: it is taken away again and again")
+            self._log_reader = None
+            return
+        try:
+            await secure(self._capture.client, self._log_reader)
+        except SourceUnavailableError:
+            raise
+        except SourceError as error:
+            _log.warning("loading without a lease: the log may be pruned meanwhile", reason=error.message)
+            self._log_reader = None
+
     async def _begin_epoch(self, plan: NewEpoch, mints: int) -> None:
         if mints > MINTS_MAX:
             raise SourceError(
@@ -131,7 +159,7 @@ class Poller:
         _log.warning("beginning a new epoch", reason=plan.reason, above=plan.above)
         await self._capture.mint_epoch(plan.above, None if plan.certain else self._publication.head())
 
-    async def _attempt(self, snapshots: Snapshots | None) -> Polled | NewEpoch | _Reselect:
+    async def _attempt(self, snapshots: Snapshots | None) -> Polled | NewEpoch | _Reselect | _Unheld:
         known = self._publication.head()
         async with self._capture.reading() as reader:
             state = await reader.state(None if known is None else known.change_id)
@@ -146,6 +174,8 @@ class Poller:
                 case NewEpoch():
                     return plan
                 case Load(reason=reason):
+                    if self._log_reader is not None and not await reader.is_held_for(self._log_reader):
+                        return _Unheld()
                     rows = await self._publication.load(reader, state, reason)
                     return Polled(head=head, rows=rows)
                 case Changes(prev=prev, high=high):
@@ -179,3 +209,7 @@ class _Reselect(msgspec.Struct, frozen=True):
     """Tables that joined the selection or left it, by configuration: the log has to tell every reader."""
 
     tables: frozenset[str]
+
+
+class _Unheld(msgspec.Struct, frozen=True):
+    """A load would begin, and there is no lease yet that holds what follows it in the log."""

@@ -149,12 +149,21 @@ class KafkaNode:
                 # Control records are never handed over, but stand in the topic.
                 offset = max(offset, await subscription.position())
             ready = bool(self._writer.groups.ready)
-            if ready or loop.time() - idle_since > limits.IDLE_COMMIT_SECONDS:
+            if ready or self._has_moved or loop.time() - idle_since > limits.IDLE_COMMIT_SECONDS:
                 idle_since = loop.time()
                 await self._commit_ready(assembler, even_idle=not ready)
             if (checkpoint := self._writer.checkpoint) is not None and checkpoint.offset is not None:
                 subscription.tell_group(checkpoint.offset)
         return None
+
+    @property
+    def _has_moved(self) -> bool:
+        """Whether whole groups led on that changed no row, a heartbeat of the source's log for example.
+
+        The position is shown at once: somebody may wait for it.
+        """
+        head, checkpoint = self._writer.groups.head, self._writer.checkpoint
+        return head is not None and checkpoint is not None and head.change_id != checkpoint.change_id
 
     async def _feed(self, assembler: Assembler, records: list[ConsumerRecord]) -> ChangeEvent | None:
         """Takes in fetched records; returns the event that cannot be passed, if there is one."""

@@ -9,11 +9,12 @@ import msgspec
 
 from cdc.capture import queries
 from cdc.capture.errors import CaptureStaleError
-from cdc.capture.identifiers import LOG
+from cdc.capture.identifiers import LEASES, LOG
 from cdc.capture.install import (
     InstallReport,
     Plan,
     Registered,
+    add_leases,
     carry_out,
     order_reread,
     plan_install,
@@ -22,6 +23,7 @@ from cdc.capture.install import (
 )
 from cdc.capture.introspect import Schema, read_schema, read_stamp
 from cdc.capture.log import mint_unless_healthy
+from cdc.capture.prune import prune
 from cdc.capture.reader import CaptureReader
 from cdc.capture.recording import RecordingTransaction
 from cdc.capture.select import Selected, check_conditions, leave_out_unreadable, select_tables
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
     from typing import Any
 
+    from cdc.capture.prune import Pruned
     from cdc.hash_key import HashKey
     from cdc.source import Client, Transaction
     from cdc.table_settings import TableSettings
@@ -201,7 +204,9 @@ class Capture:
             raise CaptureStaleError("capture is not installed at the source", "run `cdc install`")
         plan = plan_install(schema, selected, registered)
         if not plan.is_empty:
-            names = ", ".join(f'"{one.name}"' for one in (*plan.make, *plan.leave)) or "a renamed table"
+            names = ", ".join(f'"{one.name}"' for one in (*plan.make, *plan.leave)) or (
+                "the table of leases is not there" if plan.lease else "a renamed table"
+            )
             raise CaptureStaleError(f"the schema has changed under capture: {names}", "run `cdc install`")
         by_rowid = [table for table in selected.tables.values() if table.rowid_alias]
         plans = await transaction.batch(
@@ -228,6 +233,24 @@ class Capture:
         """Log a row of op t for tables that joined or left the selection, so that every reader looks anew."""
         async with self.client.writing() as transaction:
             await order_reread(transaction, tables)
+
+    async def prune(self, keep_s: float) -> Pruned:
+        """Delete the log's rows that no reader needs and that are older than ``keep_s``.
+
+        Raises:
+            CaptureStaleError: capture is not installed.
+            OperatorError: something of the user's has one of our names.
+        """
+        async with self.client.reading() as transaction:
+            schema = await read_schema(transaction)
+            if await read_installed(transaction, schema) is None:
+                raise CaptureStaleError("capture is not installed at the source", "run `cdc install`")
+            leased = LEASES in schema.own
+        if not leased:
+            # Nobody has a lease there yet; the retention alone speaks for readers.
+            async with self.client.writing() as transaction:
+                await add_leases(transaction, await read_schema(transaction))
+        return await prune(self.client, keep_s)
 
     async def data_changed(self) -> bool:
         """Say whether anything may have been committed at the source since the last call; True at first."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cdc.capture.identifiers import LOG, META, TABLES, quoted
+from cdc.capture.identifiers import LEASES, LOG, META, TABLES, quoted
 from cdc.capture.unique import from_table, stored
 
 if TYPE_CHECKING:
@@ -21,12 +21,16 @@ FORMAT: Final = 1
 LOG_COLUMNS: Final = ("change_id", "tbl", "op", "ts", "nonce")
 META_COLUMNS: Final = ("epoch", "epoch_nonce", "database_id", "pruned_to", "format")
 TABLES_COLUMNS: Final = ("id", "name", "fingerprint")
+LEASES_COLUMNS: Final = ("kind", "name", "epoch", "epoch_nonce", "change_id", "renewed_ms")
 
 NO_TABLE_ID: Final = 0
 """The table id of log rows that speak of no table."""
 
 OP_EPOCH: Final = "e"
 """The op of the log row that begins an epoch; the others are those of `schemas.event.Op`."""
+
+OP_HEARTBEAT: Final = "h"
+"""The op of the log rows by which a reader makes sure that changes come through."""
 
 # No constraint beside the key: under INSERT OR IGNORE of the application's, a violated one would silently
 # drop the log row. Key columns have no declared type, so that they keep each value as it is. Ids are dense
@@ -40,6 +44,10 @@ CREATE_META: Final = (
     "format INTEGER)"
 )
 CREATE_TABLES: Final = f"CREATE TABLE {TABLES} (id INTEGER PRIMARY KEY, name TEXT, fingerprint TEXT)"
+CREATE_LEASES: Final = (
+    f"CREATE TABLE {LEASES} (kind TEXT, name TEXT, epoch INTEGER, epoch_nonce INTEGER, change_id INTEGER, "
+    "renewed_ms INTEGER, PRIMARY KEY (kind, name))"
+)
 
 # unixepoch('subsec') is NULL before SQLite 3.42; julianday is in all.
 NOW_MS: Final = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"

@@ -7,7 +7,8 @@ from typing import Final
 LOG: Final = "_cdc_log"
 META: Final = "_cdc_meta"
 TABLES: Final = "_cdc_tables"
-OWN_TABLES: Final = (LOG, META, TABLES)
+LEASES: Final = "_cdc_leases"
+OWN_TABLES: Final = (LOG, META, TABLES, LEASES)
 
 _RESERVED: Final = ("sqlite_", "libsql_", "__turso_", "_cdc_")
 

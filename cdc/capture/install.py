@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from cdc.capture.ddl import (
+    CREATE_LEASES,
     CREATE_LOG,
     CREATE_META,
     CREATE_TABLES,
     FORMAT,
     INSERT_CONTROL_ROW,
+    LEASES_COLUMNS,
     LOG_COLUMNS,
     META_COLUMNS,
     NO_TABLE_ID,
@@ -23,7 +25,7 @@ from cdc.capture.ddl import (
     trigger_names,
     triggers_of,
 )
-from cdc.capture.identifiers import LOG, META, OWN_TABLES, TABLES, folded, quoted
+from cdc.capture.identifiers import LEASES, LOG, META, OWN_TABLES, TABLES, folded, quoted
 from cdc.capture.log import mint
 from schemas.errors import OperatorError, SourceError, UnsupportedVersionError
 from schemas.event import Op
@@ -36,10 +38,10 @@ if TYPE_CHECKING:
     from cdc.capture.table import Skipped, Table
     from cdc.source import Transaction
 
-_CREATE: Final = {LOG: CREATE_LOG, META: CREATE_META, TABLES: CREATE_TABLES}
+_CREATE: Final = {LOG: CREATE_LOG, META: CREATE_META, TABLES: CREATE_TABLES, LEASES: CREATE_LEASES}
 _WHOLE_SQL: Final = f"SELECT (SELECT count(*) FROM {META}) = 1 AND EXISTS (SELECT 1 FROM {LOG})"
 _OWN_TRIGGER: Final = re.compile(r"_cdc_[0-9]+_[a-z_]+")
-_COLUMNS: Final = {LOG: LOG_COLUMNS, META: META_COLUMNS, TABLES: TABLES_COLUMNS}
+_COLUMNS: Final = {LOG: LOG_COLUMNS, META: META_COLUMNS, TABLES: TABLES_COLUMNS, LEASES: LEASES_COLUMNS}
 
 
 class InstallReport(msgspec.Struct, frozen=True):
@@ -68,18 +70,20 @@ class Plan(msgspec.Struct, frozen=True):
 
     ``create``: our tables are not there, or not all of them, or are empty: they are made anew. ``make``:
     tables whose triggers must be made. ``leave``: those captured before that are gone. ``drop``: triggers of
-    ours without a captured table of theirs.
+    ours without a captured table of theirs. ``lease``: the table of leases is not there, as in a log that was
+    installed before there were any; it is added, and the log goes on.
     """
 
     create: bool
     make: list[Table]
     leave: list[Registered]
     drop: list[str]
+    lease: bool = False
 
     @property
     def is_empty(self) -> bool:
         """Nothing to do."""
-        return not (self.create or self.make or self.leave or self.drop)
+        return not (self.create or self.make or self.leave or self.drop or self.lease)
 
 
 async def read_installed(transaction: Transaction, schema: Schema) -> list[Registered] | None:
@@ -92,7 +96,7 @@ async def read_installed(transaction: Transaction, schema: Schema) -> list[Regis
     missing = missing_tables(schema)
     if META not in missing:
         await _check_format(transaction)
-    if missing:
+    if set(missing) - {LEASES}:
         return None
     whole = (await transaction.execute(_WHOLE_SQL)).rows[0][0]
     return await _read_registered(transaction) if whole else None
@@ -140,7 +144,7 @@ def plan_install(schema: Schema, selected: Selected, registered: list[Registered
     captured = {entry.id for entry in registered or () if entry.fingerprint and entry not in leave}
     # Triggers follow a table that is renamed; under its new name it is another table to readers.
     drop = [name for name in ours if _table_id_of(name) not in captured]
-    return Plan(create, make, leave, drop)
+    return Plan(create, make, leave, drop, lease=not create and LEASES not in schema.own)
 
 
 async def carry_out(transaction: Transaction, plan: Plan, schema: Schema) -> None:
@@ -149,6 +153,8 @@ async def carry_out(transaction: Transaction, plan: Plan, schema: Schema) -> Non
         await transaction.execute(f"DROP TRIGGER {quoted(name)}")
     if plan.create:
         await _create(transaction, schema)
+    elif plan.lease:
+        await add_leases(transaction, schema)
     await _widen_log(transaction, plan, schema)
     ids = {entry.name: entry.id for entry in await _read_registered(transaction)}
     for table in plan.make:
@@ -158,6 +164,12 @@ async def carry_out(transaction: Transaction, plan: Plan, schema: Schema) -> Non
         await _register(transaction, table_id, table.name, table.fingerprint)
     for entry in plan.leave:
         await _register(transaction, entry.id, entry.name, "")
+
+
+async def add_leases(transaction: Transaction, schema: Schema) -> None:
+    """Add the table of leases to a log that was installed before there were any."""
+    if LEASES not in schema.own:
+        await transaction.execute(CREATE_LEASES)
 
 
 async def remove(transaction: Transaction, schema: Schema) -> bool:
@@ -172,7 +184,7 @@ async def remove(transaction: Transaction, schema: Schema) -> bool:
     for row in schema.master:
         if row.kind == "trigger" and _OWN_TRIGGER.fullmatch(row.name):
             await transaction.execute(f"DROP TRIGGER {quoted(row.name)}")
-    for name in (TABLES, META, LOG):
+    for name in (LEASES, TABLES, META, LOG):
         if name not in missing:
             await transaction.execute(f"DROP TABLE {name}")
     return len(missing) < len(OWN_TABLES)

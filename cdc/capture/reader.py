@@ -13,7 +13,9 @@ from cdc.capture.bounded_sql import limit_of, rows_of
 from cdc.capture.encode import Change, ReadEncoder, TouchedEncoder, truncation
 from cdc.capture.errors import LogBrokenError
 from cdc.capture.identifiers import LOG
+from cdc.capture.leases import is_held
 from cdc.capture.log import LogState, read_state
+from cdc.capture.prune import read_keeping
 from cdc.source import Statement
 from schemas import decode_key, encode_definition, encode_key, encode_values
 from schemas.errors import UsageError
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
     from cdc.capture.bounded import Query
     from cdc.capture.install import Registered
+    from cdc.capture.leases import Reader
+    from cdc.capture.prune import Keeping
     from cdc.capture.select import Selected
     from cdc.capture.table import Skipped, Table
     from cdc.source import Row, Transaction
@@ -104,6 +108,14 @@ class CaptureReader:
     async def backlog(self, prev: int) -> Backlog:
         """Say how long the log is, and how far behind a reader at ``prev`` is."""
         return Backlog(*(await self._transaction.execute(_BACKLOG_SQL, (prev, prev))).rows[0])
+
+    async def is_held_for(self, reader: Reader) -> bool:
+        """Say whether a reader has a lease on the log as it is at this moment."""
+        return await is_held(self._transaction, reader)
+
+    async def keeping(self) -> Keeping:
+        """Say what the log holds, and for whom."""
+        return await read_keeping(self._transaction)
 
     async def changes(self, prev: int, high: int) -> AsyncGenerator[list[Change], None]:
         """Give the state, at this moment, of every key touched in (prev, high], by table and key.

@@ -51,6 +51,7 @@ COMMANDS = {
     "status": "Show positions, lag, rows per table and the health of each part.",
     "verify": "Compare the cache with the source while both are live; exit 3 where they differ.",
     "rebuild": "Build a new cache file beside the old one and swap it in.",
+    "prune": "Delete change-log rows at the source that no reader needs any more.",
     "get": "Print one row of the cache.",
     "scan": "Print rows of a table of the cache as JSON lines, in key order.",
     "tail": "Print change events as JSON lines, from Kafka, or from the change log without Kafka.",
@@ -63,7 +64,7 @@ COMMANDS = {
 USAGES = {"get": "TABLE KEY...", "why": "TABLE KEY...", "dump": "[TABLE...]"}
 """What cyclopts calls ARGS where it may be given several times."""
 
-LATER_COMMANDS = ("find", "quarantine", "prune")
+LATER_COMMANDS = ("find", "quarantine")
 """Commands of the contract that this version does not have yet."""
 
 LATER_FLAGS = {"poll": "--adopt", "verify": "--repair"}

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from cdc.config import Config
 
 
-def _timeout(_type: object, tokens: Sequence[Token]) -> float:
+def duration(_type: object, tokens: Sequence[Token]) -> float:
+    """Read a flag's duration, or a bare number of seconds."""
     try:
         return parse_timeout(tokens[0].value)
     except UsageError as error:
@@ -67,7 +68,7 @@ class Common:
         Parameter(
             name="--timeout",
             env_var="CDC_TIMEOUT",
-            converter=_timeout,
+            converter=duration,
             metavar="DURATION",
             show_default=format_duration,
             help="How long to go without reaching the source, Kafka or a lock, such as 250ms or 30s.",

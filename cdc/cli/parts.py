@@ -82,7 +82,7 @@ def load_from_source(config: Config) -> LoadFromSource | None:
         return None
 
     async def load(writer: CacheWriter) -> int:
-        return (await embedded.sync(partial(open_capture, config), writer, rebuild=True)).rows
+        return (await embedded.sync(partial(open_capture, config), writer, rebuild=True, leased=False)).rows
 
     return load
 
@@ -94,9 +94,9 @@ def pipeline(config: Config) -> Pipeline:
         UsageError: no source or no Kafka is configured.
     """
     clients, topics = kafka_parts(config)
-    kafka = config.need_kafka()
-    pause_seconds = config.need_source().poll_interval_s
-    return Pipeline(partial(open_capture, config), clients, topics, pause_seconds, kafka.encoding)
+    source, encoding = config.need_source(), config.need_kafka().encoding
+    capture = partial(open_capture, config)
+    return Pipeline(capture, clients, topics, source.poll_interval_s, encoding, source.log_retention_s)
 
 
 def position_document(position: Position) -> dict[str, int]:

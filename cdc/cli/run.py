@@ -24,9 +24,11 @@ def run(*, common: Common = DEFAULTS) -> None:
 
 
 async def _run(config: Config, timeout_s: float, stop: asyncio.Event) -> None:
+    source = config.need_source()
     await embedded.run(
         partial(open_capture, config),
         partial(open_writer, config, timeout_s),
-        config.need_source().poll_interval_s,
+        source.poll_interval_s,
         stop,
+        retention_seconds=source.log_retention_s,
     )

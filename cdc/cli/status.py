@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.lag import Lag, lag_behind_source, lag_behind_topic, whole_lag
+from cdc.cli.log_status import log_document, log_lines
 from cdc.cli.output import counted, named, print_result
 from cdc.cli.output import table as text_table
 from cdc.cli.parts import kafka_parts, open_capture, position_document
@@ -28,6 +29,7 @@ from schemas.topics import TopicReader
 
 if TYPE_CHECKING:
     from cdc.capture import Backlog, LogState
+    from cdc.capture.prune import Keeping
     from cdc.config import Config
     from schemas.event import Head
 
@@ -41,6 +43,7 @@ class SourceStatus(msgspec.Struct):
     capture: str = "unknown"
     skipped: list[dict[str, str]] = msgspec.field(default_factory=list)
     backlog: Backlog | None = None
+    keeping: Keeping | None = None
     trouble: str | None = None
 
 
@@ -107,7 +110,7 @@ async def status_document(config: Config, timeout_s: float) -> dict[str, Any]:
     settled = state in ("live", "stopped") and lag.events == 0
     checkpoint = cache.checkpoint
     return {
-        "source": None if source is None else _source_document(source),
+        "source": None if source is None else _source_document(source, config.need_source().log_retention_s),
         "kafka": None if kafka is None else _kafka_document(kafka),
         "cache": {
             "path": str(config.cache.path),
@@ -151,6 +154,7 @@ async def _source_status(config: Config, head: Head | None) -> SourceStatus:
                         {"table": skipped.table, "reason": skipped.reason} for skipped in reader.skipped
                     ]
                     found.backlog = await reader.backlog(0 if head is None else head.change_id)
+                    found.keeping = await reader.keeping()
                     found.capture = "ok"
             except CdcError as error:
                 if isinstance(error, SourceError):
@@ -201,7 +205,7 @@ def _state(cache: CacheStatus, lag: Lag) -> str:
     return "live" if lag.events == 0 else "catching_up"
 
 
-def _source_document(source: SourceStatus) -> dict[str, Any]:
+def _source_document(source: SourceStatus, retention_s: float) -> dict[str, Any]:
     state = source.state
     return {
         "url": source.url,
@@ -211,6 +215,7 @@ def _source_document(source: SourceStatus) -> dict[str, Any]:
         "capture": source.capture,
         "trouble": source.trouble,
         "skipped": source.skipped,
+        **log_document(source.keeping, retention_s),
     }
 
 
@@ -236,6 +241,7 @@ def _text(document: dict[str, Any]) -> Any:
         rows += [
             ("", f"left out {named(skipped['table'])}: {skipped['reason']}") for skipped in source["skipped"]
         ]
+        rows += log_lines(source)
     if kafka is not None:
         end = "NOT REACHABLE" if kafka["end_offset"] is None else f"end offset {kafka['end_offset']:,}"
         rows.append(("kafka", f"{kafka['topic']} (position {_position(kafka['position'])}, {end})"))

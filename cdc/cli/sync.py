@@ -36,5 +36,8 @@ async def sync_cache(config: Config, timeout_s: float, *, rebuild: bool) -> Poll
     """Brings a node's cache up to date from its source, by changes or, to rebuild it, by loading all rows."""
     check_source_file(config)
     async with open_writer(config, timeout_s) as writer:
-        work = partial(embedded.sync, partial(open_capture, config), writer, rebuild=rebuild)
+        # A cache that is rebuilt beside Kafka goes on from the topic, not from the log.
+        leased = not (rebuild and config.kafka is not None)
+        capture = partial(open_capture, config)
+        work = partial(embedded.sync, capture, writer, rebuild=rebuild, leased=leased)
         return await until_reached(work, timeout_s)

@@ -15,6 +15,7 @@ from cdc.kafka.chain import chain_end
 from cdc.kafka.publication import KafkaPublication
 from cdc.kafka.sender import DisplacedError
 from cdc.poller import Polled, Poller
+from cdc.upkeep import Upkeep, leave_lease
 from schemas.errors import CdcError, GaveUpError, KafkaUnavailableError, SourceUnavailableError, may_heal
 from schemas.retrying import BACKOFF_SECONDS_MAX, Backoff, IdlePace, pause
 from schemas.topics import REQUEST_SECONDS_MAX, TopicGoneError, TopicReader, request_seconds
@@ -43,6 +44,7 @@ class Pipeline:
     topics: Topics
     pause_seconds: float
     encoding: Encoding = "msgpack"
+    retention_seconds: float = 86_400.0
 
     def publication(self, capture: Capture) -> KafkaPublication:
         """A new life at the topic, for an open source."""
@@ -68,6 +70,7 @@ async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: fl
             polled = await _poll(capture, publication)
         finally:
             tried = publication.tried
+        await leave_lease(capture.client, publication.log_reader, polled.head)
         if not polled.idle:
             await _leave(publication)
         return polled
@@ -87,6 +90,7 @@ async def snapshot_once(
 
     async def work(capture: Capture, publication: KafkaPublication) -> tuple[Polled, Written]:
         polled = await _poll(capture, publication, snapshot=True)
+        await leave_lease(capture.client, publication.log_reader, polled.head)
         await _leave(publication)
         if publication.written is None:
             raise RuntimeError("the poll was to publish a snapshot")
@@ -138,7 +142,9 @@ async def poll_forever(pipeline: Pipeline, stop: asyncio.Event) -> None:
         try:
             async with pipeline.open_capture() as capture, pipeline.publication(capture) as publication:
                 writer = publication.writer
-                await _follow(pipeline, capture, publication, stop, begun)
+                retention_seconds = pipeline.retention_seconds
+                async with Upkeep(capture.client, publication.log_reader, retention_seconds) as upkeep:
+                    await _follow(pipeline, capture, publication, stop, begun, upkeep)
         except DisplacedError as error:
             await _stand_by(pipeline, stop, writer, error.message)
         except CdcError as error:
@@ -155,6 +161,7 @@ async def _follow(
     publication: KafkaPublication,
     stop: asyncio.Event,
     begun: asyncio.Event,
+    upkeep: Upkeep,
 ) -> None:
     await _poll(capture, publication)
     begun.set()
@@ -162,11 +169,12 @@ async def _follow(
     pace = IdlePace(pipeline.pause_seconds)
     heard = looked = time.monotonic()
     while not stop.is_set():
+        upkeep.tick(publication.head())
         polled = None
         if time.monotonic() - looked > limits.SNAPSHOT_LOOK_SECONDS:
             await publication.look_for_snapshot()
             looked = time.monotonic()
-        if await capture.data_changed() or publication.needs_snapshot:
+        if await capture.data_changed() or publication.needs_snapshot or upkeep.wants_a_look():
             polled = await poller.poll(publication if publication.needs_snapshot else None)
         now = time.monotonic()
         if polled is not None and not polled.idle:

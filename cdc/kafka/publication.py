@@ -12,6 +12,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from cdc import limits
+from cdc.capture.leases import TOPIC, Reader
 from cdc.kafka.admin import ensure_topics
 from cdc.kafka.chain import chain_end
 from cdc.kafka.sender import DisplacedError, Sender
@@ -60,6 +61,8 @@ class KafkaPublication:
         self._topics = topics
         self._database_url = database_url
         self._encode = ENCODERS[encoding]
+        self.log_reader = Reader(TOPIC, topics.events)
+        """Under which name it has a lease on the source's log."""
         self.writer = secrets.randbits(63)
         """This life's name in its records."""
         self.written: Written | None = None

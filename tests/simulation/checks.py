@@ -8,6 +8,7 @@ from consumers.meta import QUARANTINE_TABLE, Checkpoint, read_checkpoint, read_d
 from schemas import RowEncoder, encode_key
 from schemas.codec import decode_event
 from schemas.keys import record_key
+from tests.simulation.leases import LEASE_SECONDS, is_live, now_ms
 
 if TYPE_CHECKING:
     from cdc.capture.table import Table
@@ -21,6 +22,7 @@ class ViolationError(AssertionError):
     """Something that must never happen did."""
 
 
+_EMBEDDED = ("cache", "embedded")
 _encoders: dict[tuple[str, ...], Any] = {}
 
 
@@ -45,8 +47,61 @@ class Checks:
         self._encoded: dict[tuple[int, int], dict[str, dict[bytes, bytes]]] = {}
         self._before: dict[str, Checkpoint] = {}
         self._files: dict[str, File] = {}
+        self.pruned = 0
+        self._excused_to: dict[tuple[int, int], int] = {}
+        """By life of the log: up to where pruning wronged nobody, since the cache was silent for too long."""
+        self._lapsed = False
+        """The cache's lease was taken away: it was silent for too long."""
         self._strangers: set[str] = set()
         """Caches that were not loaded from the topic of now since the one before was deleted."""
+
+    def pruned_by_hand(self, contents: Contents) -> None:
+        """Somebody prunes who knows nothing of leases."""
+        assert contents.meta is not None
+        self._excused_to[contents.meta[:2]] = contents.meta[3]
+
+    def leases_written(self, before: Contents, after: Contents) -> None:
+        """A program of ours committed: what it pruned, nobody must need."""
+        if _EMBEDDED in {**before.leases, **after.leases}:
+            self._lapsed = _EMBEDDED not in after.leases
+        if before.meta is None or after.meta is None or before.meta[:3] != after.meta[:3]:
+            return
+        was, to = before.meta[3], after.meta[3]
+        gone = before.log[: len(before.log) - len(set(after.log) & set(before.log))]
+        if to == was and not gone:
+            return
+        self.pruned += len(gone)
+        world = self.world
+        world.note("source", "the log is pruned to %s: %s rows", to, len(gone))
+        if gone and (not after.log or gone[-1].change_id > min(to, after.log[0].change_id)):
+            world.fail(f"pruned to {to}: not a prefix, or the newest row")
+        self._check_leases(before, to)
+
+    def _check_leases(self, before: Contents, to: int) -> None:
+        """Pruning leaves what a live lease holds, and what the embedded cache needs."""
+        assert before.meta is not None
+        world, life, was = self.world, before.meta[:2], before.meta[3]
+        now, ms_max = now_ms(world.source), int(LEASE_SECONDS * 1000)
+        for name, lease in before.leases.items():
+            if to > was and lease[:2] == life and lease.change_id <= to and is_live(lease, now, ms_max):
+                world.fail(f"pruned to {to}, past the lease of {name} at {lease.change_id}")
+        lease = before.leases.get(_EMBEDDED)
+        if self._lapsed if lease is None else not is_live(lease, now, ms_max):
+            self._excused_to[life] = to
+            return
+        stands = self._before.get("embedded")
+        if stands is None or self.histories or life != (stands.epoch, stands.epoch_nonce):
+            return
+        if max(was, self._excused_to.get(life, 0)) < stands.change_id <= to:
+            world.fail(f"pruned to {to}, and the embedded cache stands at {stands.change_id}")
+
+    def _check_lease_of_load(self, name: str, checkpoint: Checkpoint) -> None:
+        """What was loaded goes on from the log: it must not have been pruned meanwhile."""
+        contents, life = self.world.source.now, (checkpoint.epoch, checkpoint.epoch_nonce)
+        if name != "embedded" or self.histories or contents.meta is None or contents.meta[:2] != life:
+            return
+        if self._excused_to.get(life, 0) < checkpoint.change_id <= contents.meta[3]:
+            self.world.fail(f"{name} was loaded at {checkpoint.position}, and the log was pruned past it")
 
     def record_truth(self, contents: Contents) -> None:
         if contents.log:
@@ -84,6 +139,8 @@ class Checks:
             checkpoint.offset,
         )
         before = self._before.get(name)
+        if self._files.get(name) is not file:
+            self._check_lease_of_load(name, checkpoint)
         if before is not None and self._files[name] is not file:
             self.loads += 1
             self._check_load(name, before, checkpoint)

@@ -11,11 +11,14 @@ from unittest import mock
 
 import msgspec
 
+import cdc.capture.prune
+import cdc.capture.prune_plan
 import cdc.kafka.chain
 import cdc.kafka.polling
 import cdc.kafka.publication
 import cdc.plan
 import cdc.poller
+import cdc.upkeep
 import consumers.assembler
 import consumers.bootstrap
 import consumers.groups
@@ -23,6 +26,7 @@ import consumers.node
 import consumers.writer
 import schemas.manifests
 from cdc import limits
+from cdc.capture import leases as capture_leases
 from cdc.capture import log as capture_log
 from cdc.capture import reader as capture_reader
 from cdc.kafka.chain import ChainEnd
@@ -41,7 +45,7 @@ from consumers.writer import CacheWriter
 from schemas.codec import decode_event, encode_event
 from schemas.event import Op
 from schemas.snapshot import Announcement, decode_announcement
-from tests.simulation import source
+from tests.simulation import leases, source
 from tests.simulation.kafka import Record, SimProducer
 from tests.simulation.world import World
 
@@ -648,3 +652,61 @@ def begun_anew_unnoticed(put: Put) -> None:
 def all_take_over_at_a_goodbye(put: Put) -> None:
     """Pollers that stand by displace each other for ever (the code as first written)."""
     put(limits, "STANDBY_LOOK_SECONDS", 0.0)
+
+
+# Leases and pruning.
+
+
+def _heedless(put: Put) -> None:
+    put(cdc.capture.prune, "ADVANCE_SQL", leases.UNGUARDED)
+    put(cdc.capture.prune, "DELETE_SQL", leases.UNGUARDED_DELETE)
+
+
+@mutant
+def pruned_past_a_lease(put: Put) -> None:
+    """Only the retention decides what is pruned."""
+    plan = cdc.capture.prune_plan.plan_prune
+    _heedless(put)
+    put(cdc.capture.prune, "ceiling", lambda _, bounds: bounds.newest or 0)
+    put(cdc.capture.prune, "plan_prune", lambda _, bounds, young: plan([], bounds, young))
+
+
+@mutant
+def leases_looked_at_only_once(put: Put) -> None:
+    """A lease that is written between the plan and the delete is not seen."""
+    _heedless(put)
+
+
+@mutant
+def newest_row_pruned(put: Put) -> None:
+    """The newest row goes like any other: ids would be given again."""
+    plan = cdc.capture.prune_plan.plan_prune
+    _heedless(put)
+
+    def greedy(held: Any, bounds: Any, young: Any) -> Any:
+        planned = plan(held, bounds, young)
+        all_old = planned.held_by == "newest row" and bounds.newest is not None
+        return _replace(planned, to=bounds.newest) if all_old else planned
+
+    put(cdc.capture.prune, "plan_prune", greedy)
+
+
+@mutant
+def lease_written_after_the_load(put: Put) -> None:
+    """A load begins, and what follows it in the log is anybody's."""
+
+    async def always(*_: Any) -> bool:
+        return True
+
+    put(capture_reader, "is_held", always)
+
+
+@mutant
+def lease_ahead_of_the_cache(put: Put) -> None:
+    """A lease says what was read of the log, not what is durable."""
+
+    async def hasty(client: Any, reader: Any, head: Any) -> None:
+        newest = client.now.log[-1].change_id if client.now.log else head.change_id
+        await capture_leases.renew(client, reader, _replace(head, change_id=max(head.change_id, newest)))
+
+    put(cdc.upkeep, "renew", hasty)

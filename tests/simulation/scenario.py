@@ -7,6 +7,7 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checks import ViolationError
+from tests.simulation.leases import LEASE_SECONDS
 from tests.simulation.loop import PROCESS
 from tests.simulation.world import World, render
 
@@ -109,10 +110,13 @@ class Scenario:
 
     def pause(self) -> None:
         """A process sleeps (a stopped container, a long collection, a laptop's lid) and wakes much later."""
+        self._sleep(self.world.rng.choice((0.5, 3.0, 10.0)) * self.world.rng.random())
+
+    def _sleep(self, seconds: float) -> None:
         role = self._living()
         if role is None or role.process is None or role.process.paused:
             return
-        process, seconds = role.process, self.world.rng.choice((0.5, 3.0, 10.0)) * self.world.rng.random()
+        process = role.process
         self.world.note(process.name, "sleeps for %.1f s", seconds)
         process.paused = True
         self.world.loop.call_outside(seconds, self._wake, process)
@@ -170,6 +174,14 @@ class Scenario:
             self.world.checks.incident()
 
     def prune(self) -> None:
+        self.world.run_prune()
+
+    def sleep_past_the_lease(self) -> None:
+        """A process sleeps for longer than a lease lives."""
+        self._sleep(LEASE_SECONDS * self.world.rng.uniform(1.0, 2.0))
+
+    def prune_by_hand(self) -> None:
+        """Somebody deletes what leases hold, and says so."""
         log = self.world.source.now.log
         if log:
             to = self.world.rng.choice(log[-8:]).change_id
@@ -260,6 +272,8 @@ RATES: dict[str, float] = {
     "wipe_capture": 0.05,
     "break_log": 0.1,
     "prune": 0.3,
+    "prune_by_hand": 0.2,
+    "sleep_past_the_lease": 0.05,
     "alter": 0.2,
     "drop_or_create": 0.15,
     "drop_triggers": 0.2,

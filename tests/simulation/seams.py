@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import cdc.capture.encode
+import cdc.capture.limits
 import cdc.capture.log
 import cdc.capture.queries
 import cdc.embedded
@@ -21,6 +22,7 @@ import cdc.kafka.publication
 import cdc.kafka.snapshots
 import cdc.limits
 import cdc.poller
+import cdc.upkeep
 import consumers.bootstrap
 import consumers.following
 import consumers.limits
@@ -33,6 +35,7 @@ import schemas.retrying
 import schemas.topics
 from schemas.rows import RowEncoder
 from tests.simulation.kafka import SimAdmin, SimConsumer, SimProducer
+from tests.simulation.leases import LEASE_SECONDS
 from tests.simulation.loop import PROCESS
 from tests.simulation.redb import SimLock, SimRedb
 
@@ -84,6 +87,7 @@ _LOGGERS = (
     cdc.kafka.admin,
     cdc.kafka.polling,
     cdc.kafka.publication,
+    cdc.upkeep,
     consumers.bootstrap,
     consumers.following,
     consumers.node,
@@ -106,6 +110,18 @@ _LIMITS: list[tuple[Any, dict[str, Any]]] = [
             "ACK_SECONDS_MAX": 5.0,
             "CHAIN_WINDOW_RECORDS": 4,
             "CHAIN_WINDOW_RECORDS_MAX": 16,
+        },
+    ),
+    (
+        cdc.capture.limits,
+        {
+            "UPKEEP_SECONDS": 0.5,
+            "LEASE_IDLE_SECONDS": 1.0,
+            "LEASE_SECONDS_MAX": LEASE_SECONDS,
+            "HEARTBEAT_ROW_SECONDS": 2.0,
+            "PRUNE_SECONDS": 1.0,
+            "PRUNE_ROWS_MAX": 3,
+            "PRUNE_BATCHES_MAX": 4,
         },
     ),
     (
@@ -144,6 +160,7 @@ def simulated() -> Iterator[None]:
         put(schemas.topics, AIOKafkaConsumer=SimConsumer)
         if hasattr(schemas.topics, "AIOKafkaProducer"):
             put(schemas.topics, AIOKafkaProducer=SimProducer, AIOKafkaAdminClient=SimAdmin)
+        put(cdc.upkeep, time=_TIME)
         put(schemas.retrying, random=_RANDOM, time=_TIME)
         put(consumers.subscription, AIOKafkaConsumer=SimConsumer)
         put(consumers.following, time=_TIME)

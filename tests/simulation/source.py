@@ -25,6 +25,8 @@ from cdc.capture.table import KeyColumn, Table
 from cdc.source.client import ResultSet, Statement
 from schemas.definition import Column
 from schemas.errors import SourceUnavailableError
+from tests.simulation import leases
+from tests.simulation.leases import SimLease  # noqa: TC001 -- msgspec resolves annotations at run time
 from tests.simulation.loop import PROCESS
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Contents(msgspec.Struct):
     next_id: int = 1
     meta: tuple[int, int, str, int] | None = None
     """(epoch, epoch_nonce, database_id, pruned_to)."""
+    leases: dict[tuple[str, str], SimLease] = {}
 
     def copy(self) -> Contents:
         return msgspec.structs.replace(self)
@@ -112,9 +115,39 @@ class SimSource:
         return self.writer is not None and self.writer.alive
 
     def commit(self, contents: Contents) -> None:
+        self.world.checks.leases_written(self.now, contents)
         self.now = contents
         self.version += 1
         self.record_truth(contents)
+
+    # What upkeep asks of the driver's client.
+
+    async def execute(self, sql: str, args: Sequence[Any] = ()) -> ResultSet:
+        async with self.writing() as transaction:
+            return await transaction.execute(sql, args)
+
+    async def batch(self, statements: Sequence[Statement]) -> list[ResultSet]:
+        async with self.writing() as transaction:
+            return await transaction.batch(statements)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[SimTransaction, None]:
+        await asyncio.sleep(0)
+        yield SimTransaction(self, self.now)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncGenerator[SimTransaction, None]:
+        await SimTransaction(self, self.now)._travel()
+        while self.locked:  # noqa: ASYNC110 -- SQLite polls its lock too
+            await asyncio.sleep(0.02)
+        self.writer = PROCESS.get()
+        try:
+            transaction = SimTransaction(self, self.now.copy())
+            yield transaction
+            await transaction._travel()
+            self.commit(transaction.contents)
+        finally:
+            self.writer = None
 
     # What applications and operators do; each is one atomic step.
 
@@ -169,7 +202,7 @@ class SimSource:
         """Somebody uninstalls: triggers, log and what is known of it are gone."""
         contents = self.now.copy()
         contents.triggers, contents.registered, contents.log = {}, (), ()
-        contents.meta, contents.next_id = None, 1
+        contents.meta, contents.next_id, contents.leases = None, 1, {}
         self.now = contents
         self.version += 1
 
@@ -182,6 +215,7 @@ class SimSource:
             return
         contents.log = tuple(row for row in contents.log if row.change_id > to)
         contents.meta = (*contents.meta[:3], to)
+        self.world.checks.pruned_by_hand(contents)
         self.now = contents
         self.version += 1
 
@@ -255,11 +289,15 @@ class SimTransaction:
 
     async def execute(self, sql: str, args: Sequence[Any] = ()) -> ResultSet:
         await self._travel()
-        return ResultSet((), self._answer(sql, tuple(args)))
+        return self._result(sql, tuple(args))
 
     async def batch(self, statements: Sequence[Statement]) -> list[ResultSet]:
         await self._travel()
-        return [ResultSet((), self._answer(one.sql, tuple(one.args))) for one in statements]
+        return [self._result(one.sql, tuple(one.args)) for one in statements]
+
+    def _result(self, sql: str, args: tuple[Any, ...]) -> ResultSet:
+        answer = leases.answer(self.source, self.contents, sql, args)
+        return ResultSet((), self._answer(sql, args)) if answer is None else ResultSet((), *answer)
 
     def _answer(self, sql: str, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:  # noqa: PLR0911 -- a table
         contents = self.contents
@@ -300,8 +338,11 @@ class SimTransaction:
             rows = [row for _, row in sorted(contents.tables[table.name].items())]
         else:
             rows = self._select_touched(self._touched[sql], *args)
+        world = self.source.world
         for at in range(0, len(rows), _PAGE_ROWS):
             await self._travel()
+            if sql in self._by_sql and world.page_seconds and world.faults.crashes:
+                await asyncio.sleep(world.page_seconds * world.rng.random())
             changes, _ = encode(rows[at : at + _PAGE_ROWS])
             if changes:
                 yield changes
@@ -352,11 +393,12 @@ class SimCapture:
         return changed
 
     async def install(self) -> None:
-        async with self._writing() as transaction:
+        async with self.source.writing() as transaction:
             contents, source = transaction.contents, self.source
             if contents.meta is None:
                 contents.meta = (0, 0, source.world.rng.randbytes(4).hex(), 0)
                 contents.log, contents.next_id, contents.triggers, contents.registered = (), 1, {}, ()
+                contents.leases = {}
                 await capture_log.mint(transaction, 1)
             if not contents.log:
                 await capture_log.mint(transaction, contents.meta[0] + 1)
@@ -367,7 +409,7 @@ class SimCapture:
             contents.triggers = triggers
 
     async def order_reread(self, tables: Collection[str]) -> None:
-        async with self._writing() as transaction:
+        async with self.source.writing() as transaction:
             ids = {entry.name: entry.id for entry in transaction.contents.registered}
             for name in sorted(set(tables) & set(ids)):
                 self.source.log_control(transaction.contents, ids[name], "t")
@@ -385,26 +427,11 @@ class SimCapture:
         )
 
     async def mint_epoch(self, above: int, seen: Head | None) -> bool:
-        async with self._writing() as transaction:
+        async with self.source.writing() as transaction:
             minted = await capture_log.mint_unless_healthy(transaction, above, seen)
         if minted:
             self.source.world.minted(PROCESS.get())
         return minted
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncGenerator[SimTransaction, None]:
-        source = self.source
-        await self._travel()
-        while source.locked:  # noqa: ASYNC110 -- SQLite polls its lock too
-            await asyncio.sleep(0.02)
-        source.writer = PROCESS.get()
-        try:
-            transaction = SimTransaction(source, source.now.copy())
-            yield transaction
-            await self._travel()
-            source.commit(transaction.contents)
-        finally:
-            source.writer = None
 
 
 def install_tables(

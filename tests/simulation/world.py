@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cdc import embedded
+from cdc.capture import CaptureStaleError, prune
 from cdc.kafka import polling
 from consumers import following, writer
-from schemas.errors import GaveUpError
+from schemas.errors import GaveUpError, SourceError
 from schemas.topics import Topics
 from tests.simulation import source as sources
 from tests.simulation.checks import Checks, ViolationError
@@ -110,6 +111,9 @@ class World:
         self.ack_seconds_max = 5.0
         self.batch_records_max = self.rng.choice((1, 2, 3, 8))
         self.fetch_records_max = self.rng.choice((1, 3, 20))
+        self.page_seconds = self.rng.choice((0.0, 0.0, 0.4))
+        """How long a page of a whole table takes at most: loads that go on while much else happens."""
+        self.retention_seconds = self.rng.choice((0.0, 1.0, 1000.0))
         self.topics = Topics("t")
         self.broker = Broker(self)
         self.disk = Disk(self)
@@ -178,7 +182,13 @@ class World:
 
     def add_poller(self, pause_seconds: float = 0.3) -> Role:
         def main(stop: asyncio.Event) -> Coroutine[Any, Any, Any]:
-            pipeline = polling.Pipeline(self.open_capture, self.clients, self.topics, pause_seconds)  # type: ignore[arg-type]
+            pipeline = polling.Pipeline(
+                self.open_capture,
+                self.clients,
+                self.topics,
+                pause_seconds,
+                retention_seconds=self.retention_seconds,
+            )  # type: ignore[arg-type]
             return polling.poll_forever(pipeline, stop)
 
         return self._add(f"poller{1 + sum(r.name.startswith('poller') for r in self.roles)}", main)
@@ -193,7 +203,13 @@ class World:
 
     def add_embedded(self, pause_seconds: float = 0.3) -> Role:
         def main(stop: asyncio.Event) -> Coroutine[Any, Any, Any]:
-            return embedded.run(self.open_capture, self._open_writer("embedded"), pause_seconds, stop)  # type: ignore[arg-type]
+            return embedded.run(
+                self.open_capture,
+                self._open_writer("embedded"),
+                pause_seconds,
+                stop,
+                retention_seconds=self.retention_seconds,
+            )  # type: ignore[arg-type]
 
         return self._add("embedded", main)
 
@@ -211,6 +227,26 @@ class World:
         error = task.exception()
         self.note(process.name, "ends: %r", error or task.result())
         if error is not None and not isinstance(error, GaveUpError):
+            self.fail(f"{process.name} gave up: {error!r}", error)
+
+    def run_prune(self) -> None:
+        """Somebody runs ``cdc prune --keep 0s`` beside everything else."""
+        process = self.loop.process(f"prune{self.loop.steps}")
+        process.world = self  # type: ignore[attr-defined]
+        self.note(process.name, "starts")
+
+        async def main() -> prune.Pruned | None:
+            async with self.open_capture() as capture:
+                return await prune.prune(capture.client, 0.0) if await capture.installed() else None  # type: ignore[arg-type]
+
+        task = self.loop.spawn(process, main())
+        task.add_done_callback(lambda task: self._prune_ended(process, task))
+
+    def _prune_ended(self, process: Process, task: asyncio.Task[Any]) -> None:
+        process.kill()
+        error = task.exception()
+        self.note(process.name, "ends: %r", error or task.result())
+        if error is not None and not isinstance(error, (SourceError, CaptureStaleError)):
             self.fail(f"{process.name} gave up: {error!r}", error)
 
     def open_capture(self) -> sources.SimCapture:

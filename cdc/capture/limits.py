@@ -1,0 +1,46 @@
+"""Every limit of the log's upkeep, with its unit, in one place: leases, heartbeat rows, pruning."""
+
+from __future__ import annotations
+
+UPKEEP_SECONDS = 10.0
+"""How often, at most, a poller writes to the source for itself: its lease, a heartbeat row, pruning."""
+
+LEASE_IDLE_SECONDS = 600.0
+"""How often a lease is renewed by a reader that stays where it is."""
+
+LEASE_SECONDS_MAX = 7 * 86_400.0
+"""Silence after which a reader is no longer reckoned with: its lease holds no rows any more."""
+
+LEASE_TRIES_MAX = 3
+"""How often a lease is written before one load: more means that something else takes it away each time."""
+
+HEARTBEAT_ROW_SECONDS = 30.0
+"""How long a poller sees no change before it logs a row of its own, to see that it comes through."""
+
+PRUNE_SECONDS = 60.0
+"""How often `poll` and `run` prune."""
+
+PRUNE_ROWS_MAX = 5000
+"""Rows deleted in one write transaction: the application waits for each of them."""
+
+PRUNE_PAUSE_SECONDS = 0.05
+"""Pause between two of those, for the application."""
+
+PRUNE_BATCHES_MAX = 100
+"""Batches in one go of `poll` and `run`; the next go follows soon."""
+
+PRUNE_VAIN_MAX = 10
+"""Batches in a row that found nothing to delete, after which pruning leaves it for now."""
+
+LOG_FUTURE_SECONDS_MAX = 86_400.0
+"""A log row from further ahead was written by a clock that was wrong, and does not count as young."""
+
+LOG_ROWS_WARN = 10_000_000
+"""A longer log is warned of."""
+
+LOG_AGE_FACTOR = 2.0
+LOG_AGE_SECONDS_MIN = 3600.0
+"""A log whose oldest row is older than that many retentions, and than that, is warned of."""
+
+LOG_WARNING_SECONDS = 3600.0
+"""How often the log's length is warned of."""
