@@ -90,7 +90,7 @@ class Checks:
             self._excused_to[life] = to
             return
         stands = self._before.get("embedded")
-        if stands is None or self.histories or life != (stands.epoch, stands.epoch_nonce):
+        if stands is None or self.world.source.exchanged or life != (stands.epoch, stands.epoch_nonce):
             return
         if max(was, self._excused_to.get(life, 0)) < stands.change_id <= to:
             world.fail(f"pruned to {to}, and the embedded cache stands at {stands.change_id}")
@@ -98,7 +98,7 @@ class Checks:
     def _check_lease_of_load(self, name: str, checkpoint: Checkpoint) -> None:
         """What was loaded goes on from the log: it must not have been pruned meanwhile."""
         contents, life = self.world.source.now, (checkpoint.epoch, checkpoint.epoch_nonce)
-        if name != "embedded" or self.histories or contents.meta is None or contents.meta[:2] != life:
+        if name != "embedded" or self.world.source.exchanged or contents.meta is None or contents.meta[:2] != life:
             return
         if self._excused_to.get(life, 0) < checkpoint.change_id <= contents.meta[3]:
             self.world.fail(f"{name} was loaded at {checkpoint.position}, and the log was pruned past it")

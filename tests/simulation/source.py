@@ -102,6 +102,8 @@ class SimSource:
         self.version = 0
         self.away_until = 0.0
         self.backups: list[Contents] = []
+        self.exchanged = False
+        """Something else took the place of the database or its log: leases went with it."""
         self.now = self._new()
         self.record_truth: Callable[[Contents], None] = lambda _: None
 
@@ -191,15 +193,18 @@ class SimSource:
     def restore(self, backup: Contents) -> None:
         # SQLite's own sequence is in the file too, so ids are given again.
         self.now = backup
+        self.exchanged = True
         self.version += 1
 
     def replace(self) -> None:
         """Another database under the same URL."""
+        self.exchanged = True
         self.now = self._new()
         self.version += 1
 
     def wipe_capture(self) -> None:
         """Somebody uninstalls: triggers, log and what is known of it are gone."""
+        self.exchanged = True
         contents = self.now.copy()
         contents.triggers, contents.registered, contents.log = {}, (), ()
         contents.meta, contents.next_id, contents.leases = None, 1, {}
