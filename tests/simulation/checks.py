@@ -98,7 +98,8 @@ class Checks:
     def _check_lease_of_load(self, name: str, checkpoint: Checkpoint) -> None:
         """What was loaded goes on from the log: it must not have been pruned meanwhile."""
         contents, life = self.world.source.now, (checkpoint.epoch, checkpoint.epoch_nonce)
-        if name != "embedded" or self.world.source.exchanged or contents.meta is None or contents.meta[:2] != life:
+        exchanged = self.world.source.exchanged
+        if name != "embedded" or exchanged or contents.meta is None or contents.meta[:2] != life:
             return
         if self._excused_to.get(life, 0) < checkpoint.change_id <= contents.meta[3]:
             self.world.fail(f"{name} was loaded at {checkpoint.position}, and the log was pruned past it")
