@@ -77,14 +77,13 @@ class _Version(msgspec.Struct):
     offset: int
 
 
-# The fields of ChangeEvent with key and after as JSON gives them.
-_Fields = msgspec.defstruct(
-    "_Fields",
-    [
-        (field.name, Any if field.name in ("key", "after") else field.type)
-        for field in msgspec.structs.fields(ChangeEvent)
-    ],
-)
+def _field(field: msgspec.structs.FieldInfo) -> tuple[str, Any] | tuple[str, Any, Any]:
+    """A field of ChangeEvent as JSON gives it; earlier versions wrote none that has a default."""
+    kind = Any if field.name in ("key", "after") else field.type
+    return (field.name, kind) if field.required else (field.name, kind, field.default)
+
+
+_Fields = msgspec.defstruct("_Fields", map(_field, msgspec.structs.fields(ChangeEvent)))
 _version_decoder = msgspec.json.Decoder(_Version)
 _fields_decoder = msgspec.json.Decoder(_Fields)
 
