@@ -199,7 +199,7 @@ _TABLE: dict[str, Reader] = {
     "hash": values.column_names,
     "where": values.text,
     "index": values.unavailable,
-    "key_type": values.choice("tuple", later=("text", "integer", "bytes")),
+    "key_type": values.choice("tuple", "text", "integer", "bytes"),
     "key_columns": values.names,
 }
 _SECTIONS: dict[str, Reader] = {

@@ -107,12 +107,10 @@ def secret(value: object, path: str) -> Secret:
     return Secret(value, path)
 
 
-def choice(*allowed: str, later: tuple[str, ...] = ()) -> Reader:
-    """Make the reader of one of several words; those in ``later`` are not available yet."""
+def choice(*allowed: str) -> Reader:
+    """Make the reader of one of several words."""
 
     def read(value: object, path: str) -> str:
-        if value in later:
-            raise not_available(f'{path} = "{value}"')
         if value not in allowed:
             raise wrong(path, " or ".join(f'"{word}"' for word in allowed))
         return str(value)

@@ -107,23 +107,23 @@ class CachePublication:
         _log.info("loading everything", reason=reason, epoch=state.epoch, change_id=state.high)
         tables = reader.tables()
         database = Database(id=state.database_id, url=self._database_url)
-        async with self._writer.loading() as loading:
+        async with self._writer.loading(tables.values(), state.epoch) as loading:
             for table in tables:
                 async with aclosing(reader.rows(table)) as pages:
                     async for page in pages:
-                        await _load_page(loading, table, page, state.epoch)
-            await self._writer.adopt(loading, tables.values(), log_head(state), database, None)
+                        await _load_page(loading, table, page)
+            await self._writer.adopt(loading, log_head(state), database, None)
             self._rebuild = False
             return loading.rows
 
 
-async def _load_page(loading: Loading, table: str, page: list[Change], epoch: int) -> None:
+async def _load_page(loading: Loading, table: str, page: list[Change]) -> None:
     rows = [(key, after, change_id) for _, _, key, _, after, change_id, _ in page if after is not None]
     await loading.append(table, rows)
     if len(rows) < len(page):
         for _, _, key, _, after, change_id, ts_ms in page:
             if after is None:
-                await loading.quarantine(table, key, epoch, change_id, ts_ms)
+                await loading.quarantine(table, key, change_id, ts_ms)
 
 
 async def sync(

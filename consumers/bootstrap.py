@@ -111,7 +111,7 @@ async def load_snapshot(
     """
     announcement = found.announcement
     expected = 0
-    async with writer.loading() as loading:
+    async with writer.loading(announcement.tables, announcement.position.epoch) as loading:
         pages = reader.pages(topics.snapshots, announcement.first_offset, announcement.last_offset + 1)
         async for page in pages:
             for record in page:
@@ -123,7 +123,7 @@ async def load_snapshot(
                 if chunk.index != expected:
                     break
                 expected += 1
-                await _append(loading, chunk, announcement.position.epoch)
+                await _append(loading, chunk)
         if expected != announcement.chunks or loading.rows != announcement.rows:
             raise KafkaUnavailableError(
                 f"the snapshot in {topics.snapshots} has {expected} of {announcement.chunks} chunks",
@@ -131,7 +131,6 @@ async def load_snapshot(
             )
         await writer.adopt(
             loading,
-            announcement.tables,
             announcement.position,
             announcement.database,
             found.next_offset,
@@ -140,10 +139,10 @@ async def load_snapshot(
     return announcement.rows
 
 
-async def _append(loading: Loading, chunk: Chunk, epoch: int) -> None:
+async def _append(loading: Loading, chunk: Chunk) -> None:
     rows = [(key, bytes(row), change_id) for key, row, change_id in chunk.rows if row != NIL]
     if rows:
         await loading.append(chunk.table, rows)
     for key, row, change_id in chunk.rows:
         if row == NIL:
-            await loading.quarantine(chunk.table, key, epoch, change_id, since_ms=0)
+            await loading.quarantine(chunk.table, key, change_id, since_ms=0)

@@ -7,6 +7,7 @@ A reader stands at a head (epoch, change id). Groups of its epoch chain: each sa
 from __future__ import annotations
 
 import enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,10 +15,12 @@ import msgspec
 from consumers.batch import Batch
 from consumers.meta import QUARANTINE_TABLE
 from schemas.event import Head, Op
-from schemas.keys import record_key, split_record_key
+from schemas.keys import fits_key_type, record_key, split_record_key
 
 if TYPE_CHECKING:
-    from schemas.definition import TableDefinition
+    from collections.abc import Mapping
+
+    from schemas.definition import KeyType, TableDefinition
 
 
 class Verdict(enum.Enum):
@@ -84,6 +87,9 @@ def judge(head: Head | None, group: Group, *, between: bool = False) -> Verdict:
 UNPUBLISHABLE = "the source cannot publish this row"
 """Its key holds NULL, or it is larger than the broker takes."""
 
+WRONG_CLASS = "its key is of another class than the table's key_type"
+"""SQLite stores any value in any column; a redb table of native keys holds those of one class."""
+
 
 class QuarantineMark(msgspec.Struct, frozen=True):
     """Why a row is not in the cache: the value kept in the cache file's quarantine table."""
@@ -105,11 +111,17 @@ class Groups:
     Args:
         head: where the reader stands; None when nothing is loaded yet.
         quarantined: record keys marked in the cache file, so that a later good row lifts its mark.
+        definitions: the tables of the cache file.
         between: the reader may stand inside a group (see `judge`), until it has applied one.
     """
 
     def __init__(
-        self, head: Head | None, quarantined: set[bytes] | None = None, *, between: bool = False
+        self,
+        head: Head | None,
+        quarantined: set[bytes] | None = None,
+        definitions: Mapping[str, TableDefinition] = MappingProxyType({}),
+        *,
+        between: bool = False,
     ) -> None:
         self.head = head
         self.between = between
@@ -119,6 +131,11 @@ class Groups:
         """Parts of the open group were handed out already: if it dies, they must be taken back."""
         self._quarantined = quarantined if quarantined is not None else set[bytes]()
         self._group: Group | None = None
+        # By table with native keys; what the open group changes of it dies with it.
+        self._key_types: dict[str, KeyType] = {
+            name: one.key_type for name, one in definitions.items() if one.key_type != "tuple"
+        }
+        self._open_key_types = self._key_types
 
     def begin(self, group: Group) -> Verdict:
         """Judges a group and, where it is to be applied, opens it."""
@@ -131,6 +148,10 @@ class Groups:
     def truncate(self, table: str, definition: TableDefinition | None) -> None:
         """A table is read anew: what the cache has of it goes, rows that follow in the group replace it."""
         self._batch.truncate(table, definition)
+        if table in self._open_key_types or (definition is not None and definition.key_type != "tuple"):
+            others = {name: one for name, one in self._open_key_types.items() if name != table}
+            native = definition is not None and definition.key_type != "tuple"
+            self._open_key_types = {**others, table: definition.key_type} if native else others
         for name in self._quarantined:
             if split_record_key(name)[0] == table:
                 self._batch.put(QUARANTINE_TABLE, name, None, 0)
@@ -143,6 +164,9 @@ class Groups:
         elif op == Op.QUARANTINED:
             batch.put(table, key, None, change_id)
             self._mark(table, key, change_id, ts_ms)
+            return
+        elif self._open_key_types and not fits_key_type(key, self._open_key_types.get(table, "tuple")):
+            self._mark(table, key, change_id, ts_ms, WRONG_CLASS)
             return
         else:
             batch.put(table, key, row, change_id)
@@ -163,6 +187,7 @@ class Groups:
         )
         self.between = False
         self.ready.absorb(self.open)
+        self._key_types = self._open_key_types
         self._close()
         return self.head
 
@@ -196,10 +221,11 @@ class Groups:
         self.open = None
         self.streamed = False
         self._group = None
+        self._open_key_types = self._key_types
 
-    def _mark(self, table: str, key: bytes, change_id: int, ts_ms: int) -> None:
+    def _mark(self, table: str, key: bytes, change_id: int, ts_ms: int, reason: str = UNPUBLISHABLE) -> None:
         epoch = self._group.epoch if self._group is not None else 0
-        mark = QuarantineMark(UNPUBLISHABLE, epoch=epoch, change_id=change_id, since_ms=ts_ms)
+        mark = QuarantineMark(reason, epoch=epoch, change_id=change_id, since_ms=ts_ms)
         name = record_key(table, key)
         self._quarantined.add(name)
         self._batch.put(QUARANTINE_TABLE, name, encode_mark(mark), change_id)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from consumers.bounded import Layout, Writing
-from consumers.groups import UNPUBLISHABLE, QuarantineMark, encode_mark
+            Writing(self._transaction, Layout({})).loaded(self._definitions)
 from consumers.meta import QUARANTINE_TABLE, checkpoint_meta, definition_meta
 from consumers.store import Store, redb_errors
 from schemas.errors import CacheError
-from schemas.keys import record_key
+from schemas.keys import fits_key_type, record_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,11 +40,16 @@ class Loading:
     Args:
         path: the cache file to make or to replace.
         node: the name of the node.
+        definitions: the tables that will be in it.
+        epoch: of the rows.
     """
 
-    def __init__(self, path: Path, node: str) -> None:
+    def __init__(self, path: Path, node: str, definitions: Iterable[TableDefinition], epoch: int) -> None:
         self._path = path
         self._node = node
+        self._definitions = list(definitions)
+        self._epoch = epoch
+        self._key_types = {one.name: one.key_type for one in self._definitions if one.key_type != "tuple"}
         self._temporary = path.with_name(f"{path.name}.{secrets.token_hex(_NAME_BYTES)}{_SUFFIX}")
         self._store: Store | None = None
         self._transaction: _redb.WriteTransaction | None = None
@@ -60,21 +64,36 @@ class Loading:
             await asyncio.to_thread(self._remove)
 
     async def append(self, table: str, rows: list[tuple[bytes, bytes, int]]) -> None:
-        """Adds rows (key, row, change id) of one table; fastest in key order."""
+        """Adds rows (key, row, change id) of one table; fastest in key order.
+
+        Those whose key the table's key_type cannot hold are marked instead.
+        """
+        key_type = self._key_types.get(table)
+        if key_type is not None:
+            wrong = [row for row in rows if not fits_key_type(row[0], key_type)]
+            if wrong:
+                rows = [row for row in rows if fits_key_type(row[0], key_type)]
+                for key, _, change_id in wrong:
+                    await self.quarantine(table, key, change_id, 0, WRONG_CLASS)
+        await self._append(table, rows)
+
+    async def quarantine(
+        self, table: str, key: bytes, change_id: int, since_ms: int, reason: str = UNPUBLISHABLE
+    ) -> None:
+        """Marks a row that cannot be in the cache."""
+        mark = QuarantineMark(reason, epoch=self._epoch, change_id=change_id, since_ms=since_ms)
+        await self._append(QUARANTINE_TABLE, [(record_key(table, key), encode_mark(mark), change_id)])
+
+    async def finish(self, checkpoint: Checkpoint) -> None:
+        """Makes everything durable and puts the file at its path; readers follow."""
+        await asyncio.to_thread(self._finish, checkpoint)
+
+    async def _append(self, table: str, rows: list[tuple[bytes, bytes, int]]) -> None:
         if self._transaction is None:
             raise RuntimeError("the load is not open")
         with redb_errors(self._temporary):
             await asyncio.to_thread(self._transaction.append, table, rows)
         self.rows += len(rows)
-
-    async def quarantine(self, table: str, key: bytes, epoch: int, change_id: int, since_ms: int) -> None:
-        """Marks a row that the source cannot publish."""
-        mark = QuarantineMark(UNPUBLISHABLE, epoch=epoch, change_id=change_id, since_ms=since_ms)
-        await self.append(QUARANTINE_TABLE, [(record_key(table, key), encode_mark(mark), change_id)])
-
-    async def finish(self, definitions: Iterable[TableDefinition], checkpoint: Checkpoint) -> None:
-        """Makes everything durable and puts the file at its path; readers follow."""
-        await asyncio.to_thread(self._finish, list(definitions), checkpoint)
 
     def _open(self) -> None:
         with _file_errors(self._path):
@@ -82,6 +101,10 @@ class Loading:
         # Nobody else reads it before it is whole: exclusive, which writes faster.
         self._store = Store.create(self._temporary, self._node, shared=False)
         self._transaction = self._store.database.begin()
+        with redb_errors(self._temporary):
+            for definition in self._definitions:
+                self._transaction.truncate(definition.name, definition.key_type)
+                self._transaction.set_meta(definition_meta(definition.name, definition))
 
     def _clean_up(self) -> None:
         # Exactly our own names: "cache" must not take what "cache.redb" is loading for its leavings.
@@ -90,14 +113,11 @@ class Loading:
             _log.info("removing what an interrupted load left behind", file=str(left_behind))
             left_behind.unlink(missing_ok=True)
 
-    def _finish(self, definitions: list[TableDefinition], checkpoint: Checkpoint) -> None:
+    def _finish(self, checkpoint: Checkpoint) -> None:
         if self._transaction is None or self._store is None:
             raise RuntimeError("the load is not open")
         with redb_errors(self._temporary):
-            Writing(self._transaction, Layout({})).loaded(definitions)
-            for definition in definitions:
-                self._transaction.put({definition.name: []})
-                self._transaction.set_meta(definition_meta(definition.name, definition))
+            Writing(self._transaction, Layout({})).loaded(self._definitions)
             self._transaction.set_meta(checkpoint_meta(checkpoint))
             self._transaction.commit()
             self._store.close()

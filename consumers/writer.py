@@ -131,14 +131,18 @@ class CacheWriter:
         await self._applier.take_back()
         self.groups = self._groups(await self._applier.quarantined())
 
-    def loading(self) -> Loading:
-        """A new file beside the old one, to be given to ``adopt`` when every row is in it."""
-        return Loading(self.path, self.node)
+    def loading(self, definitions: Iterable[TableDefinition], epoch: int) -> Loading:
+        """A new file beside the old one, to be given to ``adopt`` when every row is in it.
+
+        Args:
+            definitions: its tables.
+            epoch: of the rows that come.
+        """
+        return Loading(self.path, self.node, definitions, epoch)
 
     async def adopt(
         self,
         loading: Loading,
-        definitions: Iterable[TableDefinition],
         head: Head,
         database: Database,
         offset: int | None,
@@ -148,7 +152,7 @@ class CacheWriter:
         With an ``offset`` it was a snapshot of the topic, and stands where a group of it ended.
         """
         self.database_id, self.source_url = database.id, database.url
-        await loading.finish(definitions, self._checkpoint(head, offset))
+        await loading.finish(self._checkpoint(head, offset))
         await self._close_file()
         await self._open_file(check=False)
 
@@ -194,7 +198,7 @@ class CacheWriter:
         checkpoint = self.checkpoint
         if checkpoint is None:
             return Groups(None, quarantined)
-        return Groups(checkpoint.head, quarantined, between=checkpoint.between)
+        return Groups(checkpoint.head, quarantined, self.definitions, between=checkpoint.between)
 
     def _checkpoint(self, head: Head, offset: int | None, *, between: bool = False) -> Checkpoint:
         return Checkpoint(

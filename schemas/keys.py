@@ -31,6 +31,7 @@ from schemas.values import InvalidText, Value, text_from_bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from schemas.definition import KeyType
 _NULL = 0x01
 _INTEGER = 0x02
 _REAL = 0x03
@@ -47,6 +48,8 @@ _unpack_bits_from = struct.Struct(">Q").unpack_from
 _NUMBER_BYTES = 9
 _ESCAPED = b"\xff"
 """What follows a 00 that is part of TEXT or a BLOB."""
+
+_TAG_OF_TYPE = {"integer": bytes((_INTEGER,)), "text": bytes((_TEXT,)), "bytes": bytes((_BLOB,))}
 
 _A_WRONG_VALUE = "a value that SQLite cannot hold, of type"
 
@@ -107,6 +110,22 @@ def begins_with(key: bytes, first: bytes) -> bool:
     A scan of the prefix ``first`` may stop where this is False: no key after it begins with those values.
     """
     return key.startswith(first) and key[len(first) : len(first) + 1] != _ESCAPED
+
+
+def fits_key_type(key: bytes, key_type: KeyType) -> bool:
+    """Whether an encoded key can be one of a table whose keys are of one class; any is a tuple."""
+    tag = _TAG_OF_TYPE.get(key_type)
+    if tag is None:
+        return True
+    if key[:1] != tag:
+        return False
+    if tag[0] == _INTEGER:
+        return len(key) == _NUMBER_BYTES
+    try:
+        content, end = _read_bytes(key, 1)
+    except BadKeyError:
+        return False
+    return end == len(key) and not (tag[0] == _TEXT and isinstance(text_from_bytes(content), InvalidText))
 
 
 def record_key(table: str, key: bytes) -> bytes:

@@ -41,6 +41,12 @@ def masked(table: Table, settings: TableSettings, hash_key: HashKey | None, conf
     if settings == _PLAIN:
         return table
     names = _Names(table, join("tables", configured))
+    if settings.key_type != "tuple" and len(table.key) != 1:
+        raise UsageError(
+            f'{names.path}.key_type = "{settings.key_type}" needs a key of one column: "{table.name}" has '
+            f"{len(table.key)}",
+            "leave it out",
+        )
     excluded = names.resolve("exclude", settings.exclude)
     hashed = names.resolve("hash", settings.hash)
     names.refuse_key("exclude", excluded)

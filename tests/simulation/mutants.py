@@ -141,7 +141,11 @@ def quarantined_rows_stay(put: Put) -> None:
 @mutant
 def quarantine_marks_forgotten_at_start(put: Put) -> None:
     """A restarted node does not lift the marks that it set before."""
-    put(consumers.writer, "Groups", lambda head, _=None, **options: Groups(head, **options))
+    put(
+        consumers.writer,
+        "Groups",
+        lambda head, _=None, definitions=None, **options: Groups(head, None, definitions or {}, **options),
+    )
 
 
 # From records to groups.
