@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-            Writing(self._transaction, Layout({})).loaded(self._definitions)
+from consumers.bounded import Layout, Writing
+from consumers.groups import UNPUBLISHABLE, WRONG_CLASS, QuarantineMark, encode_mark
 from consumers.meta import QUARANTINE_TABLE, checkpoint_meta, definition_meta
 from consumers.store import Store, redb_errors
 from schemas.errors import CacheError
