@@ -21,8 +21,6 @@ from tests.support.sqlite_values import EDGE_INTEGERS, EDGE_REALS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from schemas.values import Value
-
 EXAMPLE = PROJECT / "examples/read-cache"
 BUILT = PROJECT / ".cache/read-cache"
 BUILD_S_MAX = 600.0
@@ -86,27 +84,32 @@ def test_it_reads_every_value_of_a_synced_cache_beside_a_writer(program: Path, t
     assert [json.loads(line)["row"] for line in one_table.splitlines()] == [{"id": 7, "note": None}]
 
 
-@pytest.mark.parametrize(
-    ("key_type", "keys"),
-    [
-        ("text", ["", "a", "a\x00b", "\U0001f600"]),
-        ("integer", [-(2**63), -1, 0, 2**63 - 1]),
-        ("bytes", [b"", b"\x00", b"\xff\x00"]),
-    ],
-)
-def test_it_reads_tables_with_native_keys(
-    program: Path, tmp_path: Path, key_type: _redb.KeyType, keys: list[Value]
-):
-    path = tmp_path / "cache.redb"
-    with _redb.Database.create(path) as database, database.begin() as transaction:
-        transaction.truncate("t", key_type)
-        transaction.put({"t": [(encode_key((key,)), encode_row(("k",), (key,)), 9) for key in keys]})
-        transaction.set_meta({"checkpoint": b"\x80"})
-        transaction.commit()
-    found = [json.loads(line) for line in read(program, path).stdout.splitlines()]
-    assert [row["key"] for row in found] == [[row["row"]["k"]] for row in found]
-    assert len(found) == len(keys)
-    assert {row["change_id"] for row in found} == {9}
+def test_it_reads_tables_with_native_keys(program: Path, tmp_path: Path):
+    source, cache, config = tmp_path / "app.db", tmp_path / "cache.redb", tmp_path / "cdc.toml"
+    keys = {
+        "text": ["", "a", "a\x00b", "\U0001f600"],
+        "integer": [-(2**63), -1, 0, 2**63 - 1],
+        "bytes": [b"", b"\x00", b"\xff\x00"],
+    }
+    with closing(sqlite3.connect(source)) as connection, connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        for key_type, values in keys.items():
+            connection.execute(f"CREATE TABLE {key_type}_keys (k NOT NULL PRIMARY KEY, v)")
+            rows = [(value, value) for value in values]
+            connection.executemany(f"INSERT INTO {key_type}_keys VALUES (?, ?)", rows)
+    settings = "".join(f'[tables.{name}_keys]\nkey_type = "{name}"\n' for name in keys)
+    config.write_text(f'[source]\nurl = "file:{source}"\n[cache]\npath = "{cache}"\n{settings}')
+    cdc("sync", "--config", config)
+    assert quarantined(config) == 0
+    found = [json.loads(line) for line in read(program, cache).stdout.splitlines()]
+    assert len(found) == sum(map(len, keys.values()))
+    assert all(row.pop("change_id") > 0 for row in found)
+    expected = lines(cdc("dump", "--config", config).stdout)
+    assert [json.dumps(row, sort_keys=True) for row in found] == expected
+
+
+def quarantined(config: Path) -> int:
+    return cdc("status", "--json", "--config", config).json["cache"]["quarantined"]
 
 
 def test_it_refuses_a_damaged_row_and_a_table_that_is_not_there(program: Path, tmp_path: Path):
