@@ -11,6 +11,21 @@ HEARTBEAT_SECONDS = 2.0
 SNAPSHOT_LOOK_SECONDS = 60.0
 """How often a poller looks whether there is a snapshot to start from: retention takes announcements."""
 
+SNAPSHOT_LOOK_SECONDS_MIN = 1.0
+"""The same where the events topic's retention is very short."""
+
+LOOKS_A_RETENTION = 20
+"""Looks within one retention of the events topic."""
+
+RENEW_FRACTION = 0.5
+"""Part of the events topic's retention, in time or bytes, after which a new snapshot is published."""
+
+RETENTION_UNKNOWN_MS = 24 * 3600 * 1000
+"""The retention of an events topic whose settings we may not see."""
+
+SIZE_SAMPLES = 8
+"""Records looked at to estimate the bytes of a range."""
+
 ANNOUNCEMENTS_MAX = 5
 """How often a finished snapshot is announced while a running poller writes in between."""
 

@@ -46,3 +46,6 @@ EVICTION_KEYS_MAX = 50_000
 
 EVICTION_PAGE_KEYS = 1_000
 """Keys of rows that leave a bounded table in one step."""
+
+SNAPSHOT_TRIES_MAX = 10
+"""How often in a row a snapshot may be deleted while a node loads it."""

@@ -16,7 +16,7 @@ from consumers.subscription import Subscription
 from schemas.errors import GaveUpError, OperatorError, SourceError, UnsupportedVersionError
 from schemas.manifests import newest_snapshot
 from schemas.retrying import pause
-from schemas.topics import TopicGoneError, TopicReader, Topics
+from schemas.topics import RangeGoneError, TopicGoneError, TopicReader, Topics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -266,11 +266,19 @@ class KafkaNode:
         Waits for a snapshot where there is neither. Returns where to read on, None when told to stop.
         """
         warned = False
+        tries_left = limits.SNAPSHOT_TRIES_MAX
         while not self._stop.is_set():
             found = await self._look_for_snapshot(event)
             if found is not None:
                 _log.info("loading a snapshot", reason=reason)
-                return await self._load(found)
+                try:
+                    return await self._load(found)
+                except RangeGoneError as error:
+                    if not (tries_left := tries_left - 1):
+                        raise
+                    # A poller has published two newer ones meanwhile, and deleted this one.
+                    _log.warning("taking a newer snapshot", reason=error.message)
+                    continue
             offset = await self._load_from_source(reason)
             if offset is not None:
                 return offset

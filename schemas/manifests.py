@@ -46,18 +46,24 @@ def _any_will_do(_: Announcement) -> bool:
 
 
 async def newest_snapshot(
-    reader: TopicReader, topics: Topics, accept: Callable[[Announcement], bool] = _any_will_do
+    reader: TopicReader,
+    topics: Topics,
+    accept: Callable[[Announcement], bool] = _any_will_do,
+    *,
+    before: int | None = None,
 ) -> FoundSnapshot | None:
     """Returns the newest snapshot that is whole: its announcement counts, its chunks and what follows exist.
 
     ``accept`` may refuse one, and an older one is looked for: a poller that slept between announcement and
-    manifest can leave the manifest of an older life of the log last in the topic.
+    manifest can leave the manifest of an older life of the log last in the topic. ``before``: only manifests
+    before that offset of the snapshot topic.
 
     Raises:
         TopicGoneError: there are no topics yet.
         KafkaUnavailableError: Kafka does not answer.
     """
-    start, stop = await reader.bounds(topics.snapshots)
+    start, end = await reader.bounds(topics.snapshots)
+    stop = end if before is None else min(end, before)
     events_start, events_stop = await reader.bounds(topics.events)
     async for record in reader.backwards(topics.snapshots, start, stop, window=2, window_max=32):
         if record.key != MANIFEST_KEY:

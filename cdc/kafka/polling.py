@@ -71,7 +71,8 @@ async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: fl
         finally:
             tried = publication.tried
         await leave_lease(capture.client, publication.log_reader, polled.head)
-        if not polled.idle:
+        renewed = await _renew_once(capture, publication)
+        if renewed or not polled.idle:
             await _leave(publication)
         return polled
 
@@ -92,6 +93,7 @@ async def snapshot_once(
         polled = await _poll(capture, publication, snapshot=True)
         await leave_lease(capture.client, publication.log_reader, polled.head)
         await _leave(publication)
+        await publication.clean_up()
         if publication.written is None:
             raise RuntimeError("the poll was to publish a snapshot")
         return polled, publication.written
@@ -123,6 +125,20 @@ async def _try_until_done(
         if stop.is_set():
             raise asyncio.CancelledError
         await pause(stop, backoff.next())
+
+
+async def _renew_once(capture: Capture, publication: KafkaPublication) -> bool:
+    """Publishes a snapshot where one is due; best effort, since what was to be published is."""
+    try:
+        # Between one-shot polls the topic is silent: its newest record does not tell the time.
+        await publication.look_for_snapshot(now_ms=int(time.time() * 1000))
+        if due := publication.wants_snapshot:
+            await _poll(capture, publication, snapshot=True)
+        await publication.clean_up()
+    except (DisplacedError, KafkaUnavailableError) as error:
+        _log.info("left the snapshot to the next poll", reason=error.message)
+        return False
+    return due
 
 
 async def _leave(publication: KafkaPublication) -> None:
@@ -163,19 +179,22 @@ async def _follow(
     begun: asyncio.Event,
     upkeep: Upkeep,
 ) -> None:
+    publication.beats = True
     await _poll(capture, publication)
     begun.set()
     poller = Poller(capture, publication)
     pace = IdlePace(pipeline.pause_seconds)
-    heard = looked = time.monotonic()
+    heard = time.monotonic()
+    looked = heard - publication.look_seconds
     while not stop.is_set():
         upkeep.tick(publication.head())
         polled = None
-        if time.monotonic() - looked > limits.SNAPSHOT_LOOK_SECONDS:
+        if time.monotonic() - looked >= publication.look_seconds or publication.sent_much:
             await publication.look_for_snapshot()
             looked = time.monotonic()
-        if await capture.data_changed() or publication.needs_snapshot or upkeep.wants_a_look():
-            polled = await poller.poll(publication if publication.needs_snapshot else None)
+        if await capture.data_changed() or publication.wants_snapshot or upkeep.wants_a_look():
+            polled = await poller.poll(publication if publication.wants_snapshot else None)
+        await publication.clean_up()
         now = time.monotonic()
         if polled is not None and not polled.idle:
             heard = now

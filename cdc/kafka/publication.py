@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
@@ -15,6 +16,8 @@ from cdc import limits
 from cdc.capture.leases import TOPIC, Reader
 from cdc.kafka.admin import ensure_topics
 from cdc.kafka.chain import chain_end
+from cdc.kafka.cleanup import delete_old_snapshots
+from cdc.kafka.retention import read_standing, renewal_reason, topic_retention
 from cdc.kafka.sender import DisplacedError, Sender
 from cdc.kafka.snapshots import SnapshotWriter
 from cdc.plan import log_head
@@ -74,6 +77,17 @@ class KafkaPublication:
         self._tables: frozenset[str] | None = None
         self.needs_snapshot = False
         """The chain's epoch has no snapshot that a reader could start from."""
+        self.renewal: str | None = None
+        """Why a new snapshot is due although there is one: retention will soon reach what that one needs."""
+        self.look_seconds = limits.SNAPSHOT_LOOK_SECONDS
+        """How often `look_for_snapshot` is to be called ..."""
+        self._look_bytes: int | None = None
+        """... and after how many bytes, where the topic's size is limited."""
+        self._sent_bytes = 0
+        self.beats = False
+        """Whether to send heartbeats while a snapshot is written: others take over from a silent poller."""
+        self._uncleaned = False
+        """Snapshots may have become old since the last `clean_up`."""
         self._broken = False
         """The topic was used, but nothing in it tells how far its readers came."""
 
@@ -168,10 +182,38 @@ class KafkaPublication:
             await self._send_control(_Header(self.writer, self._head, self._head), Op.END)
             await self._sender.flush()
 
-    async def look_for_snapshot(self) -> None:
-        """Looks whether readers still have a snapshot to start from."""
+    @property
+    def wants_snapshot(self) -> bool:
+        """Whether the next poll is to add a snapshot."""
+        return self.needs_snapshot or self.renewal is not None
+
+    @property
+    def sent_much(self) -> bool:
+        """Whether so much was sent since the last look that retention by size may be near."""
+        return self._look_bytes is not None and self._sent_bytes >= self._look_bytes
+
+    async def look_for_snapshot(self, now_ms: int | None = None) -> None:
+        """Looks whether readers have a snapshot to start from, and whether retention leaves it alone.
+
+        ``now_ms``: Unix time, where nobody has written to the topic for long; else its own clock counts.
+        """
+        retention = await topic_retention(self._clients.admin(), self._topics.events)
+        self.look_seconds, self._look_bytes = retention.look_seconds, retention.look_bytes
+        self._sent_bytes = 0
         async with TopicReader(self._clients.consumer()) as reader:
-            self._take_note(await newest_snapshot(reader, self._topics))
+            found = await newest_snapshot(reader, self._topics)
+            self._take_note(found)
+            if found is not None and not self.needs_snapshot:
+                sized = retention.bytes is not None
+                standing = await read_standing(reader, self._topics.events, found, now_ms, sized=sized)
+                self.renewal = renewal_reason(standing, retention)
+        self._uncleaned = True
+
+    async def clean_up(self) -> None:
+        """Deletes the chunks of old snapshots, where there may be any."""
+        if self._uncleaned:
+            self._uncleaned = False
+            await delete_old_snapshots(self._clients.consumer(), self._clients.admin(), self._topics)
 
     async def load(self, reader: CaptureReader, state: LogState, reason: str) -> int:
         """Begins a chain at ``state.high`` with a snapshot and its announcement."""
@@ -182,6 +224,8 @@ class KafkaPublication:
         """Adds a snapshot at ``state.high`` without touching the chain."""
         if self._head is None or self._head.change_id < state.high:
             raise RuntimeError("a snapshot must not be ahead of the chain")
+        reason = self.renewal or ("there is none to start from" if self.needs_snapshot else "asked for")
+        _log.info("publishing a snapshot", reason=reason, epoch=state.epoch, change_id=state.high)
         return await self._publish_snapshot(reader, state, self._head)
 
     async def _publish_snapshot(self, reader: CaptureReader, state: LogState, chain: Head) -> int:
@@ -190,13 +234,18 @@ class KafkaPublication:
         from_offset = self._sender.next_offset or 0
         chunks = SnapshotWriter(self._producer, self._topics.snapshots)
         tables = reader.tables()
+        # Where the chain was there before, others may go on with it meanwhile.
+        goes_on = chain == self._head
+        loop = asyncio.get_running_loop()
+        heard = loop.time()
         for table in tables:
             async with aclosing(reader.rows(table)) as pages:
                 async for page in pages:
                     await chunks.add(table, page)
+                    if self.beats and goes_on and loop.time() - heard > limits.HEARTBEAT_SECONDS:
+                        await self.heartbeat()
+                        heard = loop.time()
         written = await chunks.finish()
-        # Where the chain was there before, others may have gone on with it meanwhile.
-        goes_on = chain == self._head
         announcement = Announcement(
             snapshot=written.snapshot,
             position=log_head(state),
@@ -226,9 +275,10 @@ class KafkaPublication:
         self._head = chain
         self._database = announcement.database
         self._tables = frozenset(tables)
-        self.needs_snapshot = False
+        self.needs_snapshot, self.renewal = False, None
         self.written = written
         _log.info("published a snapshot", rows=written.rows, chunks=written.chunks, position=state.high)
+        self._uncleaned = True
         return written.rows
 
     async def _chain_now(self, state: LogState) -> Head:
@@ -281,6 +331,7 @@ class KafkaPublication:
                     name, values = record_key(table, b""), NIL
                 value = self._encode(replace(event, op=Op.QUARANTINED, key=values, after=NIL))
             await sender.append(name, value)
+            self._sent_bytes += len(name) + len(value)
             index += 1
             offset += 1
         return index

@@ -28,6 +28,7 @@ class Record(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
+    timestamp: int = 0
 
 
 class Landed(NamedTuple):
@@ -49,9 +50,10 @@ class Topic:
     def end(self) -> int:
         return self.start + len(self.records)
 
-    def append(self, entries: list[tuple[bytes | None, bytes | None]]) -> int:
+    def append(self, entries: list[tuple[bytes | None, bytes | None]], now_s: float) -> int:
         base = self.end
-        self.records += [Record(base + i, key, value) for i, (key, value) in enumerate(entries)]
+        now_ms = int(now_s * 1000)
+        self.records += [Record(base + i, key, value, now_ms) for i, (key, value) in enumerate(entries)]
         self.wake()
         return base
 
@@ -200,7 +202,7 @@ class SimProducer:
                 return
             world.loop.call_outside(0.1 + world.rng.random() * 0.4, self._land, topic, sent)
             return
-        base = broker.topics[topic].append(sent.entries)
+        base = broker.topics[topic].append(sent.entries, self.world.loop.now)
         broker.batches_landed += 1
         world.note("broker", "%s[%d..%d] of %s", topic, base, base + len(sent.entries) - 1, self.process.name)
         if not self.idempotent and world.rng.random() < 0.1:
@@ -213,7 +215,7 @@ class SimProducer:
 
     def _land_again(self, topic: str, sent: _Sent) -> None:
         if topic in self.broker.topics:
-            self.broker.topics[topic].append(sent.entries)
+            self.broker.topics[topic].append(sent.entries, self.world.loop.now)
 
     def _acknowledge(self, topic: str, sent: _Sent, offset: int) -> None:
         queue = self._queues[topic]
@@ -319,6 +321,10 @@ class _Created(NamedTuple):
     topic_errors: list[tuple[str, int, str | None]]
 
 
+class _Configs(NamedTuple):
+    resources: list[tuple[int, str | None, int, str, list[tuple[str, str]]]]
+
+
 class SimAdmin:
     """As much of an AIOKafkaAdminClient as is used."""
 
@@ -349,6 +355,22 @@ class SimAdmin:
                 self.world.note("broker", "topic %s is created", new.name)
             errors.append((new.name, 36 if exists else 0, None))
         return _Created(errors)
+
+    async def describe_configs(self, resources: list[Any]) -> list[_Configs]:
+        await self.broker.answer()
+        # Long enough for most worlds to end without a renewal, short enough for some.
+        config = [("retention.ms", "60000"), ("retention.bytes", "-1")]
+        return [_Configs([(0, None, 2, one.name, config) for one in resources])]
+
+    async def delete_records(self, wanted: dict[TopicPartition, Any]) -> dict[TopicPartition, int]:
+        await self.broker.answer()
+        ((partition, records),) = wanted.items()
+        topic = self.broker.topics.get(partition.topic)
+        if topic is None:
+            raise UnknownTopicOrPartitionError
+        topic.truncate(records.before_offset)
+        self.world.note("broker", "records of %s before %d are deleted", topic.name, records.before_offset)
+        return {partition: topic.start}
 
 
 class SimClients:

@@ -17,6 +17,7 @@ import cdc.capture.log
 import cdc.capture.queries
 import cdc.embedded
 import cdc.kafka.admin
+import cdc.kafka.cleanup
 import cdc.kafka.polling
 import cdc.kafka.publication
 import cdc.kafka.snapshots
@@ -31,6 +32,7 @@ import consumers.rebuild
 import consumers.store
 import consumers.subscription
 import consumers.writer
+import schemas.kafka_admin
 import schemas.retrying
 import schemas.topics
 from schemas.rows import RowEncoder
@@ -85,6 +87,7 @@ _LOGGERS = (
     cdc.poller,
     cdc.embedded,
     cdc.kafka.admin,
+    cdc.kafka.cleanup,
     cdc.kafka.polling,
     cdc.kafka.publication,
     cdc.upkeep,
@@ -150,6 +153,7 @@ def simulated() -> Iterator[None]:
             stack.enter_context(mock.patch.multiple(module, **values))
 
         put(cdc.kafka.admin, AIOKafkaAdminClient=SimAdmin)
+        put(schemas.kafka_admin, AIOKafkaAdminClient=SimAdmin)
         put(cdc.kafka.publication, AIOKafkaProducer=SimProducer, secrets=_RANDOM)
         put(cdc.kafka.snapshots, secrets=_RANDOM)
         put(cdc.kafka.polling, time=_TIME, random=_RANDOM)

@@ -25,6 +25,11 @@ def records(kafka: KafkaBroker, topic: str) -> list[ConsumerRecord]:
     return asyncio.run(_records(kafka.bootstrap, TopicPartition(topic, 0)))
 
 
+def start_offset(kafka: KafkaBroker, topic: str) -> int:
+    """The offset of the topic's first record that is left."""
+    return asyncio.run(_start_offset(kafka.bootstrap, TopicPartition(topic, 0)))
+
+
 def stored_bytes(kafka: KafkaBroker, topic: str) -> int:
     """The size of the topic's files: quick enough to see a group while it lands; 0 where there is none."""
     files = kafka.log.parent.glob(f"data-*/{topic}-0/*.log")
@@ -46,3 +51,8 @@ async def _records(bootstrap: str, partition: TopicPartition) -> list[ConsumerRe
             fetched = await consumer.getmany(partition, timeout_ms=1000)
             found += fetched.get(partition, [])
         return found
+
+
+async def _start_offset(bootstrap: str, partition: TopicPartition) -> int:
+    async with asyncio.timeout(_LIMIT_S), AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
+        return (await consumer.beginning_offsets([partition]))[partition]
