@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from cdc.poller import Polled, Poller
 from cdc.upkeep import Upkeep, leave_lease
 from consumers.groups import Group, Verdict
 from schemas.codec import decode_definition
-from schemas.errors import CdcError, may_heal
+from schemas.errors import CacheError, CdcError, may_heal
 from schemas.event import NIL, Op
 from schemas.retrying import Backoff, IdlePace, pause
 from schemas.snapshot import Database
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from cdc.capture import Capture, CaptureReader, Change, LogState
+    from consumers.orders import Rebuild
     from consumers.rebuild import Loading
     from consumers.writer import CacheWriter
     from schemas.event import Head
@@ -48,6 +50,10 @@ class CachePublication:
         """Under which name it has a lease on the log."""
         self._database_url = database_url
         self._rebuild = rebuild
+
+    def load_anew(self) -> None:
+        """The next poll loads everything, whatever the cache holds."""
+        self._rebuild = True
 
     def head(self) -> Head | None:
         """Where the cache stands."""
@@ -165,23 +171,62 @@ async def run(
     begun = asyncio.Event()
     while not stop.is_set():
         try:
-            async with open_writer() as writer, open_capture() as capture:
+            async with open_writer() as writer:
+                await _keep_following(
+                    open_capture, writer, pause_seconds, retention_seconds, stop, backoff, begun
+                )
+        except CdcError as error:
+            # A full disk, say.
+            if not may_heal(error, begun=begun.is_set()):
+                raise
+            await pause(stop, _told(error, backoff))
+
+
+async def _keep_following(
+    open_capture: Callable[[], Capture],
+    writer: CacheWriter,
+    pause_seconds: float,
+    retention_seconds: float,
+    stop: asyncio.Event,
+    backoff: Backoff,
+    begun: asyncio.Event,
+) -> None:
+    """Follows the source, and comes back to it; the cache stays open while the source is away."""
+    while not stop.is_set():
+        try:
+            async with open_capture() as capture:
                 if not await capture.installed():
                     await capture.install()
                 publication = CachePublication(writer, capture.client.url)
                 async with Upkeep(capture.client, publication.log_reader, retention_seconds) as upkeep:
-                    await _follow(capture, publication, pause_seconds, stop, begun, upkeep)
+                    await _follow(capture, publication, writer, pause_seconds, stop, begun, upkeep)
+        except CacheError as error:
+            writer.live.stumbled(error.message, failed=True)
+            raise
         except CdcError as error:
             if not may_heal(error, begun=begun.is_set()):
                 raise
-            seconds = backoff.next()
-            _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
-            await pause(stop, seconds)
+            writer.live.stumbled(error.message, failed=False)
+            await _rest(writer, stop, _told(error, backoff))
+
+
+def _told(error: CdcError, backoff: Backoff) -> float:
+    seconds = backoff.next()
+    _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
+    return seconds
+
+
+async def _rest(writer: CacheWriter, stop: asyncio.Event, seconds: float) -> None:
+    """Waits before the next try; what is asked for meanwhile, and needs no source, is done."""
+    await writer.orders.rest(stop, seconds)
+    if writer.orders.waiting:
+        await writer.orders.attend(stop)
 
 
 async def _follow(
     capture: Capture,
     publication: CachePublication,
+    writer: CacheWriter,
     pause_seconds: float,
     stop: asyncio.Event,
     begun: asyncio.Event,
@@ -189,15 +234,31 @@ async def _follow(
 ) -> None:
     poller = Poller(capture, publication)
     pace = IdlePace(pause_seconds)
+    orders, live = writer.orders, writer.live
+    orders.begin_again()
+    rebuild: Rebuild | None = None
     changed = True
     while not stop.is_set():
+        if orders.waiting:
+            await orders.attend(stop)
+            if (rebuild := orders.take_rebuild()) is not None:
+                publication.load_anew()
+                changed = True
         # Looking comes before polling, so that a commit between the two is seen by the next look.
+        looked_at = time.monotonic()
         changed = await capture.data_changed() or changed or upkeep.wants_a_look()
         if changed:
-            changed = not (await poller.poll()).idle
+            polled = await poller.poll()
+            changed = not polled.idle
+            live.events += polled.events
             begun.set()
+            if rebuild is not None:
+                rebuild.succeed(polled.head.position, polled.rows)
+                rebuild = None
             if changed:
                 pace.active()
+            live.level(looked_at)
         else:
-            await pause(stop, pace.next())
+            live.level(looked_at)
+            await orders.rest(stop, pace.next())
         upkeep.tick(publication.head())

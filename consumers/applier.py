@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from consumers import _redb
     from consumers.batch import Batch
     from consumers.meta import Checkpoint
     from consumers.store import Store
@@ -38,6 +39,11 @@ class Applier:
     def checkpoint(self) -> Checkpoint | None:
         """The last durable checkpoint."""
         return self._store.checkpoint
+
+    @property
+    def database(self) -> _redb.Database:
+        """The open file, to be read from any thread."""
+        return self._store.database
 
     @property
     def definitions(self) -> Mapping[str, TableDefinition]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from consumers.fitness import MAP_MARKERS, NO_DEFINITION, WITH_ROW, fit, key_of, table_prefix
 from consumers.groups import Group, Verdict
 from schemas.codec import decode_definition, decode_event
 from schemas.errors import BadEventError
@@ -57,6 +58,12 @@ class GroupSink(Protocol):
 
     def put(self, op: str, table: str, key: bytes, row: bytes, change_id: int, ts_ms: int) -> None:
         """Adds one row event to the open group."""
+        ...
+
+    def quarantine(
+        self, table: str, key: bytes, change_id: int, ts_ms: int, reason: str, record: tuple[bytes, bytes]
+    ) -> None:
+        """A row event of the open group cannot be applied; ``record`` is the Kafka record's key and value."""
         ...
 
     def end(self) -> Head:
@@ -135,7 +142,7 @@ class Assembler:
         """An event of the last group, where that is of a life of the log before the reader's."""
         self._stopping: Interrupted | None = None
         """Why to stop as soon as what died was taken back."""
-        self._key_starts: dict[str, int] = {}
+        self._prefixes: dict[str, bytes] = {}
         self._forget_run()
 
     def feed(self, records: Iterator[Record], limit: int) -> Interrupted | None:
@@ -149,7 +156,7 @@ class Assembler:
 
     def _feed(self, records: Iterator[Record], limit: int) -> Interrupted | None:
         added = 0
-        groups, counters = self.groups, self.counters
+        counters = self.counters
         for record in records:
             offset = record.offset
             try:
@@ -165,19 +172,10 @@ class Assembler:
             if interrupted in STOPS:
                 return interrupted
             if self._applying and event.op in ROW_OPS:
-                key = record.key or b""
-                groups.put(
-                    event.op,
-                    event.table,
-                    key[self._key_start(event.table) :],
-                    bytes(event.after),
-                    event.change_id,
-                    event.ts_ms,
-                )
+                self._put(event, record)
                 added += 1
             elif self._applying and event.op == Op.TRUNCATE:
-                definition = None if event.after == NIL else decode_definition(bytes(event.after))
-                groups.truncate(event.table, definition)
+                self._truncate(event, record)
             if event.last and self._running:
                 self._end(event)
             if interrupted is not None:
@@ -185,6 +183,35 @@ class Assembler:
             if added >= limit:
                 return Interrupted.FULL
         return None
+
+    def _put(self, event: ChangeEvent, record: Record) -> None:
+        key, row, table = record.key or b"", bytes(event.after), event.table
+        prefix = self._prefixes.get(table)
+        if prefix is None:
+            prefix = self._prefixes[table] = table_prefix(table)
+        start = len(prefix)
+        whole = len(key) > start and key.startswith(prefix)
+        if whole and (event.op not in WITH_ROW or row[0] in MAP_MARKERS):
+            self.groups.put(event.op, table, key[start:], row, event.change_id, event.ts_ms)
+            return
+        found = fit(event, key, prefix)
+        if isinstance(found, bytes):
+            self.groups.put(event.op, table, found, row, event.change_id, event.ts_ms)
+            return
+        told = key[start:] if whole else key_of(event) or b""
+        stored = (key, record.value or b"")
+        self.groups.quarantine(table, told, event.change_id, event.ts_ms, found, stored)
+
+    def _truncate(self, event: ChangeEvent, record: Record) -> None:
+        try:
+            definition = None if event.after == NIL else decode_definition(bytes(event.after))
+        except BadEventError:
+            # Without it nothing can be read of the table: better none than rows under a wrong definition.
+            self.groups.truncate(event.table, None)
+            stored = (record.key or b"", record.value or b"")
+            self.groups.quarantine(event.table, b"", event.change_id, event.ts_ms, NO_DEFINITION, stored)
+            return
+        self.groups.truncate(event.table, definition)
 
     def _begin(self, event: ChangeEvent) -> Interrupted | None:
         took = self._abandon_open()
@@ -235,9 +262,3 @@ class Assembler:
         self._applying = False
         self._writer = 0
         self._next = 0
-
-    def _key_start(self, table: str) -> int:
-        start = self._key_starts.get(table)
-        if start is None:
-            start = self._key_starts[table] = len(table.encode()) + 1
-        return start

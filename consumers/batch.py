@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from consumers.groups import QuarantineMark
     from schemas.definition import TableDefinition
 
 Ops = dict[str, list[tuple[bytes, bytes | None, int]]]
@@ -18,10 +19,12 @@ class Batch:
     the table. A truncation forgets the operations gathered before it for that table, so this order is exact.
     """
 
-    __slots__ = ("ops", "rows", "size_bytes", "truncated")
+    __slots__ = ("marked", "ops", "rows", "size_bytes", "truncated")
 
     def __init__(self) -> None:
         self.ops: Ops = {}
+        self.marked: list[tuple[bytes, QuarantineMark]] = []
+        """Rows among them that could not be applied, by record key: to be told."""
         self.truncated: dict[str, TableDefinition | None] = {}
         self.rows = 0
         self.size_bytes = 0
@@ -53,5 +56,6 @@ class Batch:
                 self.ops[table] = ops
             else:
                 mine.extend(ops)
+        self.marked += later.marked
         self.rows += later.rows
         self.size_bytes += later.size_bytes

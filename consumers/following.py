@@ -11,6 +11,7 @@ import structlog
 from consumers import limits
 from consumers.node import Consumed, KafkaNode
 from schemas.errors import (
+    CacheError,
     CdcError,
     GaveUpError,
     KafkaUnavailableError,
@@ -23,6 +24,7 @@ from schemas.topics import REQUEST_SECONDS_MAX, request_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from consumers.live import Live
     from consumers.meta import Checkpoint
     from consumers.node import LoadFromSource
     from consumers.writer import CacheWriter
@@ -92,32 +94,46 @@ async def follow_forever(
     """
     backoff = Backoff()
     begun = asyncio.Event()
+    live: Live | None = None
     while not stop.is_set():
         try:
             async with open_writer() as writer:
                 begun.set()
-                await _follow(KafkaNode(writer, client_options, topics, stop, source=source), backoff, stop)
+                live = writer.live
+                node = KafkaNode(writer, client_options, topics, stop, source=source)
+                await _follow(node, writer, backoff, stop)
         except CdcError as error:
             # A full disk, say: readers are served from the last commit meanwhile.
             if not may_heal(error, begun=begun.is_set()):
                 raise
-            await _try_again(error, backoff, stop)
+            if live is not None:
+                live.stumbled(error.message, failed=isinstance(error, CacheError))
+            await pause(stop, _told(error, backoff))
 
 
-async def _follow(node: KafkaNode, backoff: Backoff, stop: asyncio.Event) -> None:
+async def _follow(node: KafkaNode, writer: CacheWriter, backoff: Backoff, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             await node.follow(once=False)
         except KafkaUnavailableError as error:
-            await _try_again(error, backoff, stop)
+            writer.live.stumbled(error.message, failed=False)
+            await _rest(writer, stop, _told(error, backoff))
         except UnsupportedVersionError as error:
             # Readers are served from what was applied. Who can read on is a newer program, or this one again
             # when the topic was begun anew.
             _log.error("stopped applying", reason=error.message, remedy=error.remedy)
-            await pause(stop, limits.UPGRADE_LOOK_SECONDS)
+            writer.live.stumbled(error.message, failed=True)
+            await _rest(writer, stop, limits.UPGRADE_LOOK_SECONDS)
 
 
-async def _try_again(error: CdcError, backoff: Backoff, stop: asyncio.Event) -> None:
+async def _rest(writer: CacheWriter, stop: asyncio.Event, seconds: float) -> None:
+    """Waits before the next try; what is asked for meanwhile, and needs no Kafka, is done."""
+    await writer.orders.rest(stop, seconds)
+    if writer.orders.waiting:
+        await writer.orders.attend(stop)
+
+
+def _told(error: CdcError, backoff: Backoff) -> float:
     seconds = backoff.next()
     _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
-    await pause(stop, seconds)
+    return seconds

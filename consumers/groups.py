@@ -14,6 +14,7 @@ import msgspec
 
 from consumers.batch import Batch
 from consumers.meta import QUARANTINE_TABLE
+from schemas.errors import CacheCorruptError
 from schemas.event import Head, Op
 from schemas.keys import fits_key_type, record_key, split_record_key
 
@@ -92,17 +93,35 @@ WRONG_CLASS = "its key is of another class than the table's key_type"
 
 
 class QuarantineMark(msgspec.Struct, frozen=True):
-    """Why a row is not in the cache: the value kept in the cache file's quarantine table."""
+    """Why a row is not in the cache: the value kept in the cache file's quarantine table.
+
+    ``event`` is the value of the Kafka record that could not be applied, and ``key`` its key; empty where the
+    source could not publish the row.
+    """
 
     reason: str
     epoch: int
     change_id: int
     since_ms: int
+    event: bytes = b""
+    key: bytes = b""
 
 
 def encode_mark(mark: QuarantineMark) -> bytes:
     """A mark as the cache file's quarantine table holds it (msgpack)."""
     return msgspec.msgpack.encode(mark)
+
+
+def decode_mark(data: bytes) -> QuarantineMark:
+    """A mark as it was stored.
+
+    Raises:
+        CacheCorruptError: the bytes are none.
+    """
+    try:
+        return msgspec.msgpack.decode(data, type=QuarantineMark)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CacheCorruptError("a mark of quarantine cannot be read", "run: cdc rebuild") from error
 
 
 class Groups:
@@ -129,7 +148,7 @@ class Groups:
         self.open: Batch | None = None
         self.streamed = False
         """Parts of the open group were handed out already: if it dies, they must be taken back."""
-        self._quarantined = quarantined if quarantined is not None else set[bytes]()
+        self.quarantined = quarantined if quarantined is not None else set[bytes]()
         self._group: Group | None = None
         # By table with native keys; what the open group changes of it dies with it.
         self._key_types: dict[str, KeyType] = {
@@ -152,7 +171,7 @@ class Groups:
             others = {name: one for name, one in self._open_key_types.items() if name != table}
             native = definition is not None and definition.key_type != "tuple"
             self._open_key_types = {**others, table: definition.key_type} if native else others
-        for name in self._quarantined:
+        for name in self.quarantined:
             if split_record_key(name)[0] == table:
                 self._batch.put(QUARANTINE_TABLE, name, None, 0)
 
@@ -170,8 +189,19 @@ class Groups:
             return
         else:
             batch.put(table, key, row, change_id)
-        if self._quarantined:
+        if self.quarantined:
             self._unmark(table, key, change_id)
+
+    def quarantine(
+        self, table: str, key: bytes, change_id: int, ts_ms: int, reason: str, record: tuple[bytes, bytes]
+    ) -> None:
+        """A row event that cannot be applied: its row goes, since it is outdated, and a mark says so.
+
+        ``record`` is the Kafka record's key and value; the key is empty where it cannot be told.
+        """
+        if key:
+            self._batch.put(table, key, None, change_id)
+        self._mark(table, key, change_id, ts_ms, reason, record)
 
     def end(self) -> Head:
         """The open group is whole: its rows join ``ready`` and the head moves to where it leaves a reader."""
@@ -223,15 +253,24 @@ class Groups:
         self._group = None
         self._open_key_types = self._key_types
 
-    def _mark(self, table: str, key: bytes, change_id: int, ts_ms: int, reason: str = UNPUBLISHABLE) -> None:
+    def _mark(
+        self,
+        table: str,
+        key: bytes,
+        change_id: int,
+        ts_ms: int,
+        reason: str = UNPUBLISHABLE,
+        record: tuple[bytes, bytes] = (b"", b""),
+    ) -> None:
         epoch = self._group.epoch if self._group is not None else 0
-        mark = QuarantineMark(reason, epoch=epoch, change_id=change_id, since_ms=ts_ms)
+        mark = QuarantineMark(reason, epoch, change_id, since_ms=ts_ms, event=record[1], key=record[0])
         name = record_key(table, key)
-        self._quarantined.add(name)
+        self.quarantined.add(name)
+        self._batch.marked.append((name, mark))
         self._batch.put(QUARANTINE_TABLE, name, encode_mark(mark), change_id)
 
     def _unmark(self, table: str, key: bytes, change_id: int) -> None:
         name = record_key(table, key)
         # The mark stays in the set: should this group die, the next good row lifts it once more.
-        if name in self._quarantined:
+        if name in self.quarantined:
             self._batch.put(QUARANTINE_TABLE, name, None, change_id)

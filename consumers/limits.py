@@ -49,3 +49,30 @@ EVICTION_PAGE_KEYS = 1_000
 
 SNAPSHOT_TRIES_MAX = 10
 """How often in a row a snapshot may be deleted while a node loads it."""
+
+ORDERS_MAX = 64
+"""Requests that may wait for the node's next checkpoint."""
+
+PAUSED_LOOK_SECONDS = 1.0
+"""How often a paused node looks whether it was told to stop pausing in a way that did not wake it."""
+
+HOLD_SECONDS = 5.0
+"""How long a node stands still for one batch of a repair, unless it is let go before."""
+
+CONTROL_CONNECTIONS_MAX = 16
+"""Connections to the control socket at a time."""
+
+CONTROL_REQUEST_BYTES_MAX = 32 * 1024 * 1024
+"""One request, or one answer: a line of JSON."""
+
+CONTROL_REQUEST_SECONDS = 10.0
+"""How long a request may take to arrive, or an answer to be taken."""
+
+CONTROL_WORKING_SECONDS = 2.0
+"""How often whoever waits for an answer is told that the work goes on."""
+
+MEND_ROWS_MAX = 500
+"""Rows of one batch of a repair."""
+
+MEND_BYTES_MAX = 8 * 1024 * 1024
+"""Bytes of rows of one batch of a repair; a single larger row is a batch of its own."""

@@ -9,13 +9,19 @@ import msgspec
 import structlog
 
 from consumers import limits
-from consumers.assembler import STOPS, Assembler, Interrupted, group_of
+from consumers.assembler import STOPS, Assembler, Counters, Interrupted, group_of
 from consumers.bootstrap import begun_anew, load_snapshot, resume_offset, still_leads_here
 from consumers.groups import Verdict, judge
 from consumers.subscription import Subscription
-from schemas.errors import GaveUpError, OperatorError, SourceError, UnsupportedVersionError
+from schemas.errors import (
+    CdcError,
+    GaveUpError,
+    KafkaUnavailableError,
+    OperatorError,
+    SourceError,
+    UnsupportedVersionError,
+)
 from schemas.manifests import newest_snapshot
-from schemas.retrying import pause
 from schemas.topics import RangeGoneError, TopicGoneError, TopicReader, Topics
 
 if TYPE_CHECKING:
@@ -70,9 +76,16 @@ class KafkaNode:
         self._stop = stop
         self._rebuild = rebuild
         self._source = source
+        self._load_source = source
+        self._orders = writer.orders
+        self._live = writer.live
         self._committing: asyncio.Task[None] | None = None
         self.consumed = Consumed()
         self._streamed_rows = 0
+        self._seen = Counters()
+        """What was counted of this subscription so far."""
+        self._before = 0
+        """Rows that were loaded before the rebuild under way."""
 
     async def follow(self, *, once: bool) -> None:
         """Applies the topic: for ever, or with ``once`` until what it held at the start is durable.
@@ -84,6 +97,8 @@ class KafkaNode:
         offset: int | None = await self._resume(once=once)
         while offset is not None and not self._stop.is_set():
             offset = await self._follow_from(offset, once=once)
+            if offset is None and self._orders.rebuild_asked and not self._stop.is_set():
+                offset = await self._load_as_asked()
 
     async def _resume(self, *, once: bool) -> int | None:
         checkpoint = self._writer.checkpoint
@@ -106,6 +121,7 @@ class KafkaNode:
     async def _follow_from(self, offset: int, *, once: bool) -> int | None:
         """Applies groups from an offset on; returns where to go on after another load, None at the end."""
         assembler = Assembler(self._writer.groups, offset)
+        self._seen = Counters()
         options = self._client_options()
         async with Subscription(options, self._topics.events, self._writer.node, offset) as subscription:
             try:
@@ -134,7 +150,12 @@ class KafkaNode:
         until = end if once else None
         loop = asyncio.get_running_loop()
         idle_since = loop.time()
+        self._live.begin_topic(end)
         while not self._stop.is_set() and (until is None or offset < until):
+            if self._orders.waiting:
+                await self._attend(assembler)
+                if self._orders.rebuild_asked:
+                    return None
             records = await subscription.fetch()
             if records:
                 offset = records[-1].offset + 1
@@ -152,8 +173,10 @@ class KafkaNode:
             if ready or self._has_moved or loop.time() - idle_since > limits.IDLE_COMMIT_SECONDS:
                 idle_since = loop.time()
                 await self._commit_ready(assembler, even_idle=not ready)
-            if (checkpoint := self._writer.checkpoint) is not None and checkpoint.offset is not None:
-                subscription.tell_group(checkpoint.offset)
+            self._take_stock(assembler, offset, max(end, subscription.end_seen()))
+            self._tell_group(subscription)
+            if offset >= end:
+                await self._tell_rebuilt()
         return None
 
     @property
@@ -164,6 +187,69 @@ class KafkaNode:
         """
         head, checkpoint = self._writer.groups.head, self._writer.checkpoint
         return head is not None and checkpoint is not None and head.change_id != checkpoint.change_id
+
+    async def _attend(self, assembler: Assembler) -> None:
+        """Does what others ask for, at a checkpoint: what is whole is made durable before.
+
+        While parts of a group are streamed there is none: its end comes first.
+        """
+        await self._settle()
+        await self._commit_ready(assembler, even_idle=False)
+        await self._settle()
+        if not self._writer.groups.streamed:
+            await self._orders.attend(self._stop)
+
+    def _tell_group(self, subscription: Subscription) -> None:
+        if (checkpoint := self._writer.checkpoint) is not None and checkpoint.offset is not None:
+            subscription.tell_group(checkpoint.offset)
+
+    def _take_stock(self, assembler: Assembler, offset: int, end: int) -> None:
+        counters, live = assembler.counters, self._live
+        live.read_to(offset, end, counters.groups + counters.skipped)
+        live.void += counters.void - self._seen.void
+        live.foreign += counters.foreign - self._seen.foreign
+        live.torn += counters.torn - self._seen.torn
+        self._seen = msgspec.structs.replace(counters)
+
+    async def _tell_rebuilt(self) -> None:
+        rebuild = self._orders.rebuild
+        if rebuild is None or not rebuild.begun:
+            return
+        await self._settle()
+        if not self._writer.groups.ready:
+            checkpoint = self._writer.checkpoint
+            rebuild.succeed(
+                None if checkpoint is None else checkpoint.position, self.consumed.rows - self._before
+            )
+            self._orders.rebuild = None
+
+    async def _load_as_asked(self) -> int | None:
+        """Loads everything since somebody asked for it; where that fails, goes on as before."""
+        rebuild = self._orders.take_rebuild()
+        checkpoint = self._writer.checkpoint
+        if rebuild is None:
+            return None if checkpoint is None else checkpoint.offset
+        self._before = self.consumed.rows
+        try:
+            if rebuild.origin == "source":
+                self._source = self._load_source
+                offset = await self._load_from_source("told to rebuild")
+                if offset is None:
+                    raise OperatorError(
+                        "this node has no source to load from", "run: cdc rebuild --from kafka"
+                    )
+            else:
+                offset = await self._load_past(None, "told to rebuild", once=True)
+        except CdcError as error:
+            rebuild.fail(error)
+            self._orders.rebuild = None
+            if not isinstance(error, (OperatorError, KafkaUnavailableError)):
+                raise
+            return None if checkpoint is None else checkpoint.offset
+        if self._orders.paused:
+            # It will not catch up before it is resumed.
+            await self._tell_rebuilt()
+        return offset
 
     async def _feed(self, assembler: Assembler, records: list[ConsumerRecord]) -> ChangeEvent | None:
         """Takes in fetched records; returns the event that cannot be passed, if there is one."""
@@ -229,6 +315,7 @@ class KafkaNode:
         await self._settle()
         batch = groups.take_ready()
         self.consumed.events += batch.rows + self._streamed_rows
+        self._live.events += batch.rows + self._streamed_rows
         self._streamed_rows = 0
         commit = self._writer.commit(batch, head, assembler.offset, between=groups.between)
         self._committing = asyncio.create_task(commit)
@@ -290,7 +377,9 @@ class KafkaNode:
                     "waiting for a snapshot", reason=reason, topic=self._topics.snapshots, remedy=remedy
                 )
                 warned = True
-            await pause(self._stop, limits.MANIFEST_WAIT_SECONDS)
+            await self._orders.rest(self._stop, limits.MANIFEST_WAIT_SECONDS)
+            if self._orders.waiting:
+                await self._orders.attend(self._stop)
         return None
 
     async def _load_from_source(self, reason: str) -> int | None:

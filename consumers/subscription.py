@@ -99,6 +99,11 @@ class Subscription:
         async with kafka_errors(f"asking for the end of topic {self._topic}"):
             return (await self._consumer.end_offsets([self._partition]))[self._partition]
 
+    def end_seen(self) -> int:
+        """Where the topic ended when the broker last answered a fetch; -1 before that."""
+        highwater = self._consumer.highwater(self._partition)
+        return -1 if highwater is None else highwater
+
     def tell_group(self, offset: int) -> None:
         """Commits a durable offset to the Kafka group now and then, without ever waiting for it."""
         now = asyncio.get_running_loop().time()

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Self
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol, Self
 
 import structlog
 
 from consumers import limits
 from consumers.applier import Applier
 from consumers.groups import Groups
+from consumers.live import Live
 from consumers.meta import Checkpoint
 from consumers.nodelock import NodeLock
+from consumers.orders import Orders
 from consumers.rebuild import Loading
 from consumers.store import Store
 from schemas.errors import CacheBusyError, CacheCorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from pathlib import Path
 
+    from consumers import _redb
     from consumers.batch import Batch
     from schemas.definition import TableDefinition
     from schemas.event import Head
@@ -29,6 +33,18 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("consumers.writer")
 
 _LOCK_RETRY_SECONDS = 0.05
+
+
+class Listener(Protocol):
+    """What others talk to while a writer is open."""
+
+    async def open(self, writer: CacheWriter) -> None:
+        """Listen; the writer holds its lock."""
+        ...
+
+    async def close(self) -> None:
+        """Stop listening; safe to repeat."""
+        ...
 
 
 class CacheWriter:
@@ -40,13 +56,28 @@ class CacheWriter:
         shared: other processes may read while we write.
         check: verify every page at the start also after a clean end.
         lock_seconds: how long to wait for another writer to go.
+        listener: others may talk to the node through it while this is open.
+        live: where counters are kept, which outlive this writer where a node opens it again.
+        orders: what the node was asked for, likewise.
     """
 
     def __init__(
-        self, path: Path, node: str, *, shared: bool = True, check: bool = False, lock_seconds: float = 0.0
+        self,
+        path: Path,
+        node: str,
+        *,
+        shared: bool = True,
+        check: bool = False,
+        lock_seconds: float = 0.0,
+        listener: Listener | None = None,
+        live: Live | None = None,
+        orders: Orders | None = None,
     ) -> None:
         self.path = path
         self.node = node
+        self.live = live or Live()
+        self.orders = orders or Orders()
+        self._listener = listener
         self.groups = Groups(None)
         self._shared = shared
         self._check = check
@@ -61,6 +92,8 @@ class CacheWriter:
         try:
             if await asyncio.to_thread(self.path.exists):
                 await self._open_file(check=self._check)
+            if self._listener is not None:
+                await self._listener.open(self)
         except BaseException:
             await self._leave()
             raise
@@ -71,9 +104,14 @@ class CacheWriter:
 
     async def _leave(self) -> None:
         try:
-            await self._close_file()
+            # While the lock is ours: the next writer's socket lies at the same path.
+            if self._listener is not None:
+                await self._listener.close()
         finally:
-            self._lock.release()
+            try:
+                await self._close_file()
+            finally:
+                self._lock.release()
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -93,6 +131,11 @@ class CacheWriter:
         return self._applier
 
     @property
+    def database(self) -> _redb.Database | None:
+        """The open file, to be read from any thread; None while there is none."""
+        return None if self._applier is None else self._applier.database
+
+    @property
     def burdened(self) -> bool:
         """Whether the group under way is too big to be held in memory."""
         batch = self.groups.open
@@ -109,6 +152,7 @@ class CacheWriter:
             raise RuntimeError("whole groups are committed before a part of the next one is streamed")
         batch = self.groups.take_open()
         await self.applier.stream(batch)
+        self._count(batch)
         return batch.rows
 
     async def commit(self, batch: Batch, head: Head, offset: int | None, *, between: bool = False) -> None:
@@ -117,6 +161,19 @@ class CacheWriter:
         ``between``: no group of a topic led there; always so without an ``offset``.
         """
         await self.applier.commit(batch, self._checkpoint(head, offset, between=between))
+        self.live.commits += 1
+        self._count(batch)
+
+    async def amend(self, batch: Batch) -> None:
+        """Makes rows durable without moving the checkpoint: what was wrong at it, not what came after it.
+
+        Nothing of a group may be streamed, and nothing whole may wait to be committed.
+        """
+        checkpoint = self.checkpoint
+        if checkpoint is None or self.groups.streamed or self.groups.ready:
+            raise RuntimeError("rows are amended between two commits, at a checkpoint")
+        await self.applier.commit(batch, checkpoint)
+        self.live.commits += 1
 
     async def abandon(self) -> None:
         """Drops the group under way, and what was streamed of it."""
@@ -131,14 +188,20 @@ class CacheWriter:
         await self._applier.take_back()
         self.groups = self._groups(await self._applier.quarantined())
 
-    def loading(self, definitions: Iterable[TableDefinition], epoch: int) -> Loading:
+    @asynccontextmanager
+    async def loading(self, definitions: Iterable[TableDefinition], epoch: int) -> AsyncIterator[Loading]:
         """A new file beside the old one, to be given to ``adopt`` when every row is in it.
 
         Args:
             definitions: its tables.
             epoch: of the rows that come.
         """
-        return Loading(self.path, self.node, definitions, epoch)
+        self.live.loading = True
+        try:
+            async with Loading(self.path, self.node, definitions, epoch) as loading:
+                yield loading
+        finally:
+            self.live.loading = False
 
     async def adopt(
         self,
@@ -155,6 +218,12 @@ class CacheWriter:
         await loading.finish(self._checkpoint(head, offset))
         await self._close_file()
         await self._open_file(check=False)
+        self.live.loads += 1
+        self.live.rows_loaded += loading.rows
+
+    def _count(self, batch: Batch) -> None:
+        self.live.rows_written += batch.rows
+        self.live.quarantined += len(batch.marked)
 
     async def _acquire(self) -> None:
         # A reader that looks whether a writer lives holds the lock for an instant, hence at least one retry.

@@ -101,6 +101,14 @@ class CaptureReader:
         """Give the captured tables by name, in order of name."""
         return {name: table.definition(self._schema_version) for name, table in self._tables.items()}
 
+    def check_table(self, name: str) -> None:
+        """Refuse a table that is not captured.
+
+        Raises:
+            UsageError: it is not.
+        """
+        self._table(name)
+
     async def state(self, prev: int | None = None) -> LogState:
         """Read the log's state, and the nonce of row ``prev``."""
         return await read_state(self._transaction, prev)

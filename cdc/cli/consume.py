@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.parts import kafka_parts, load_from_source, open_writer
+from cdc.cli.parts import kafka_parts, load_from_source
 from cdc.cli.results import print_progress
 from cdc.cli.running import run_async
+from cdc.cli.standing import WriterProcess
 from consumers.following import follow_forever, follow_once
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ def consume(
     stop = asyncio.Event()
     if not once:
         clients, topics = kafka_parts(config)
-        open_cache = partial(open_writer, config, common.timeout_s)
+        process = WriterProcess(config, "consume", common.timeout_s, standing=True)
         run_async(
-            follow_forever(open_cache, clients.consumer, topics, stop, load_from_source(config)), stop=stop
+            follow_forever(process.open_writer, clients.consumer, topics, stop, load_from_source(config)),
+            stop=stop,
         )
         return
     began = time.monotonic()
@@ -52,9 +53,9 @@ async def consume_once(
 ) -> tuple[Position | None, int, int]:
     """Applies what the topic holds now; returns the position, rows loaded and events applied."""
     clients, topics = kafka_parts(config)
-    open_cache = partial(open_writer, config, timeout_s)
+    process = WriterProcess(config, "rebuild" if rebuild else "consume --once", timeout_s)
     consumed, checkpoint = await follow_once(
-        open_cache,
+        process.open_writer,
         clients.consumer,
         topics,
         stop,

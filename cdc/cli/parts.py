@@ -11,13 +11,13 @@ from cdc.capture import Capture
 from cdc.hash_key import HashKey
 from cdc.kafka.polling import Pipeline
 from cdc.source.file import check_is_file
-from consumers.writer import CacheWriter
 from schemas.kafka_properties import KafkaClients, kafka_clients
 from schemas.topics import Topics
 
 if TYPE_CHECKING:
     from cdc.config import Config
     from consumers.node import LoadFromSource
+    from consumers.writer import CacheWriter
     from schemas.position import Position
 
 
@@ -52,18 +52,6 @@ def check_source_file(config: Config) -> None:
     path = config.need_source().path
     if path is not None:
         check_is_file(os.path.abspath(path))  # noqa: PTH100 -- as the drivers name it
-
-
-def open_writer(config: Config, lock_seconds: float) -> CacheWriter:
-    """The writing side of the node's cache, not opened yet."""
-    cache = config.cache
-    return CacheWriter(
-        cache.path,
-        cache.node,
-        shared=cache.readers == "shared",
-        check=cache.check == "open",
-        lock_seconds=lock_seconds,
-    )
 
 
 def kafka_parts(config: Config) -> tuple[KafkaClients, Topics]:

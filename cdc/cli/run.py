@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from cdc import embedded
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.parts import check_source_file, open_capture, open_writer
+from cdc.cli.parts import check_source_file, open_capture
 from cdc.cli.running import run_async
+from cdc.cli.standing import WriterProcess
 
 if TYPE_CHECKING:
     from cdc.config import Config
@@ -25,9 +26,10 @@ def run(*, common: Common = DEFAULTS) -> None:
 
 async def _run(config: Config, timeout_s: float, stop: asyncio.Event) -> None:
     source = config.need_source()
+    process = WriterProcess(config, "run", timeout_s, standing=True)
     await embedded.run(
         partial(open_capture, config),
-        partial(open_writer, config, timeout_s),
+        process.open_writer,
         source.poll_interval_s,
         stop,
         retention_seconds=source.log_retention_s,

@@ -19,6 +19,9 @@ from cdc.cli.running import run_async
 from cdc.kafka.chain import chain_end
 from cdc.source import SourceLockedError, shown_url
 from consumers.bootstrap import begun_anew
+from consumers.control import messages
+from consumers.control.client import ask
+from consumers.control.desk import NodeState
 from consumers.meta import QUARANTINE_TABLE, Checkpoint, read_checkpoint, read_definitions
 from consumers.nodelock import writer_alive
 from consumers.opening import open_to_read
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from cdc.capture.prune import Keeping
     from cdc.config import Config
     from schemas.event import Head
+
+_NODE_SECONDS = 2.0
+"""How long a running node may take to say how it stands."""
 
 
 class SourceStatus(msgspec.Struct):
@@ -58,12 +64,16 @@ class KafkaStatus(msgspec.Struct):
 
 
 class CacheStatus(msgspec.Struct):
-    """The cache file: its checkpoint, rows by table, and whether some node writes it."""
+    """The cache file: its checkpoint, rows by table, and whether some node writes it.
+
+    ``node`` is what that says of itself; None where it does not answer, or is a one-shot command.
+    """
 
     checkpoint: Checkpoint | None
     rows: dict[str, int]
     quarantined: int
     alive: bool
+    node: NodeState | None = None
 
     @property
     def head(self) -> Head | None:
@@ -100,7 +110,9 @@ def status(
 
 async def status_document(config: Config, timeout_s: float) -> dict[str, Any]:
     """What ``--json`` prints. A part that is away is said to be so; only bad usage is an error."""
+    node = await _node_state(config, timeout_s)
     cache = await asyncio.to_thread(_cache_status, config)
+    cache.node = node if cache.alive else None
     # In this order, so that what is committed meanwhile never looks as if something had gone back.
     kafka = None if config.kafka is None else await _kafka_status(config, cache.checkpoint, timeout_s)
     head = cache.head if kafka is None else kafka.head
@@ -123,9 +135,22 @@ async def status_document(config: Config, timeout_s: float) -> dict[str, Any]:
             "tables": {name: {"rows": rows} for name, rows in cache.rows.items()},
             "quarantined": cache.quarantined,
             "state": state,
+            "paused": cache.node is not None and cache.node.paused,
+            "trouble": None if cache.node is None else cache.node.trouble,
         },
-        "healthy": settled and not cache.quarantined and (source is None or source.capture != "stale"),
+        "healthy": settled
+        and not cache.quarantined
+        and not (cache.node is not None and cache.node.paused)
+        and (source is None or source.capture != "stale"),
     }
+
+
+async def _node_state(config: Config, timeout_s: float) -> NodeState | None:
+    try:
+        answer = await ask(config.cache.path, messages.Status(), min(timeout_s, _NODE_SECONDS))
+    except CdcError:
+        return None
+    return None if answer is None else msgspec.convert(answer, NodeState)
 
 
 def _cache_status(config: Config) -> CacheStatus:
@@ -188,6 +213,11 @@ def _lag(cache: CacheStatus, source: SourceStatus | None, kafka: KafkaStatus | N
     state = None if source is None else source.state
     if state is not None and state.database_id != checkpoint.database_id:
         return Lag(reason="the cache is of another database")
+    node = cache.node
+    told = (state is not None) or (kafka is not None and kafka.end_offset is not None)
+    if not told and node is not None and node.lag_events is not None:
+        # Neither end is within our reach: the node itself is all there is to ask.
+        return Lag(node.lag_events, node.lag_seconds)
     head = cache.head if kafka is None else kafka.head
     behind_source = lag_behind_source(head, state, None if source is None else source.backlog, time.time())
     if kafka is None:
@@ -202,6 +232,8 @@ def _state(cache: CacheStatus, lag: Lag) -> str:
         return "bootstrapping" if cache.alive else "stopped"
     if not cache.alive:
         return "stopped"
+    if cache.node is not None and cache.node.state in ("rebuilding", "stale", "failed"):
+        return cache.node.state
     return "live" if lag.events == 0 else "catching_up"
 
 
@@ -247,7 +279,10 @@ def _text(document: dict[str, Any]) -> Any:
         rows.append(("kafka", f"{kafka['topic']} (position {_position(kafka['position'])}, {end})"))
     unknown = f"lag unknown: {cache['lag_reason']}"
     lag = unknown if cache["lag_events"] is None else f"{cache['lag_events']:,} behind"
-    rows.append(("cache", f"{cache['path']} ({cache['state']}, {lag})"))
+    paused = ", PAUSED" if cache["paused"] else ""
+    rows.append(("cache", f"{cache['path']} ({cache['state']}{paused}, {lag})"))
+    if cache["trouble"] is not None:
+        rows.append(("", cache["trouble"]))
     rows.append(("", f"position {_position(cache['position'])}, node {cache['node']}"))
     if cache["quarantined"]:
         rows.append(("", f"{counted(cache['quarantined'], 'row')} QUARANTINED"))

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from cdc import embedded
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.parts import check_source_file, open_capture, open_writer
+from cdc.cli.parts import check_source_file, open_capture
 from cdc.cli.reaching import until_reached
 from cdc.cli.results import print_progress
 from cdc.cli.running import run_async
+from cdc.cli.standing import WriterProcess
 
 if TYPE_CHECKING:
     from cdc.config import Config
@@ -35,7 +36,8 @@ def sync(*, common: Common = DEFAULTS) -> None:
 async def sync_cache(config: Config, timeout_s: float, *, rebuild: bool) -> Polled:
     """Brings a node's cache up to date from its source, by changes or, to rebuild it, by loading all rows."""
     check_source_file(config)
-    async with open_writer(config, timeout_s) as writer:
+    kind = "rebuild" if rebuild else "sync"
+    async with WriterProcess(config, kind, timeout_s).open_writer() as writer:
         # A cache that is rebuilt beside Kafka goes on from the topic, not from the log.
         leased = not (rebuild and config.kafka is not None)
         capture = partial(open_capture, config)

@@ -89,6 +89,13 @@ class TailedGroups:
         """A row event."""
         self._add(op, table, row if op in (Op.CREATE, Op.UPDATE, Op.READ) else b"", change_id, ts_ms)
 
+    def quarantine(
+        self, table: str, key: bytes, change_id: int, ts_ms: int, reason: str, record: tuple[bytes, bytes]
+    ) -> None:
+        """A row event that no node can apply."""
+        del key, reason, record
+        self._add(Op.QUARANTINED, table, b"", change_id, ts_ms)
+
     def end(self) -> Head:
         """The group is whole."""
         group, event = self._group, self._seen()

@@ -259,6 +259,10 @@ class SimConsumer:
         await asyncio.sleep(0)
         return self._position
 
+    def highwater(self, partition: TopicPartition) -> int | None:
+        topic = self.broker.topics.get(partition.topic)
+        return None if topic is None else topic.end
+
     async def topics(self) -> set[str]:
         await self.broker.answer()
         return set(self.broker.topics)
