@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from consumers.groups import QuarantineMark
+    from consumers.marks import QuarantineMark
     from schemas.definition import TableDefinition
 
 Ops = dict[str, list[tuple[bytes, bytes | None, int]]]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from consumers.batch import Batch
-from consumers.groups import UNPUBLISHABLE, QuarantineMark, encode_mark
+from consumers.marks import UNPUBLISHABLE, QuarantineMark, encode_mark
 from consumers.meta import QUARANTINE_TABLE
 from schemas.errors import CacheError, UsageError
 from schemas.keys import record_key

@@ -9,7 +9,7 @@ import msgspec
 
 from consumers.batch import Batch
 from consumers.fitness import fit, table_prefix
-from consumers.groups import QuarantineMark, decode_mark
+from consumers.marks import QuarantineMark, decode_mark
 from consumers.meta import QUARANTINE_TABLE
 from schemas.codec import decode_event
 from schemas.errors import BadEventError, CacheError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from consumers.bounded import Layout, Writing
-from consumers.groups import UNPUBLISHABLE, WRONG_CLASS, QuarantineMark, encode_mark
+from consumers.marks import UNPUBLISHABLE, WRONG_CLASS, QuarantineMark, encode_mark
 from consumers.meta import QUARANTINE_TABLE, checkpoint_meta, definition_meta
 from consumers.store import Store, redb_errors
 from schemas.errors import CacheError

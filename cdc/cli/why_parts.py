@@ -10,7 +10,7 @@ from cdc import limits
 from cdc.cli.parts import kafka_parts, open_capture, position_document
 from cdc.cli.why_events import Trail, find_event
 from consumers import _redb
-from consumers.groups import QuarantineMark
+from consumers.marks import QuarantineMark
 from consumers.meta import QUARANTINE_TABLE, Checkpoint, read_checkpoint, read_definitions
 from consumers.opening import open_to_read
 from consumers.store import redb_errors

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumers.groups import QuarantineMark, encode_mark
+from consumers.marks import QuarantineMark, encode_mark
 from consumers.meta import QUARANTINE_TABLE
 from consumers.store import Store
 from schemas.keys import encode_key, record_key
