@@ -23,6 +23,9 @@ FETCH_WAIT_MS = 200
 FETCH_RECORDS_MAX = 10_000
 """Records handed over by one fetch: at most about 20 ms of decoding on the event loop."""
 
+FEED_ROWS_MAX = 1_000
+"""Rows taken in before the event loop has its turn: at most about 40 ms, where they come in JSON."""
+
 FETCH_BYTES_MAX = 8 * 1024 * 1024
 """Bytes asked for in one fetch."""
 

@@ -255,7 +255,7 @@ class KafkaNode:
         """Takes in fetched records; returns the event that cannot be passed, if there is one."""
         iterator = iter(records)
         while True:
-            interrupted = assembler.feed(iterator, limits.STREAM_ROWS_MAX)
+            interrupted = assembler.feed(iterator, min(limits.FEED_ROWS_MAX, limits.STREAM_ROWS_MAX))
             if interrupted is Interrupted.TAKE_BACK:
                 await self._settle()
                 await self._writer.applier.take_back()
@@ -273,6 +273,7 @@ class KafkaNode:
                 self._streamed_rows += await self._writer.relieve()
             if interrupted is None:
                 return None
+            await asyncio.sleep(0)
 
     async def _strayed(self, assembler: Assembler, event: ChangeEvent) -> bool:
         """Whether a group of another history, or life, is in the topic that led here: it is passed over.
