@@ -21,7 +21,7 @@ from schemas.retrying import Backoff, IdlePace, pause
 from schemas.snapshot import Database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from cdc.capture import Capture, CaptureReader, Change, LogState
     from consumers.orders import Rebuild
@@ -68,9 +68,9 @@ class CachePublication:
         known = self._writer.database_id == state.database_id or self._writer.source_url == self._database_url
         return self.head() if known else None
 
-    def tables(self) -> frozenset[str] | None:
-        """The tables in the cache."""
-        return frozenset(self._writer.definitions)
+    def held(self) -> Mapping[str, int] | None:
+        """The tables in the cache, with their settings' digests."""
+        return {name: table.settings for name, table in self._writer.definitions.items()}
 
     async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
         """Applies one group; when this returns it is durable."""
@@ -85,6 +85,8 @@ class CachePublication:
             exact_at=head.exact_at,
             # The plan has compared it with the log's.
             prev_nonce=None if stood is None else stood.nonce,
+            settings=head.settings,
+            prev_settings=None if stood is None else stood.settings,
         )
         verdict = groups.begin(group)
         if verdict is not Verdict.APPLY:
@@ -118,7 +120,7 @@ class CachePublication:
                 async with aclosing(reader.rows(table)) as pages:
                     async for page in pages:
                         await _load_page(loading, table, page)
-            await self._writer.adopt(loading, log_head(state), database, None)
+            await self._writer.adopt(loading, log_head(state, reader.settings), database, None)
             self._rebuild = False
             return loading.rows
 

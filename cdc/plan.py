@@ -13,7 +13,10 @@ import msgspec
 from schemas.event import Head
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from cdc.capture import LogState
+    from schemas.definition import TableDefinition
 
 
 class Idle(msgspec.Struct, frozen=True):
@@ -47,14 +50,18 @@ class NewEpoch(msgspec.Struct, frozen=True):
 Plan = Idle | Changes | Load | NewEpoch
 
 
-def log_head(state: LogState) -> Head:
-    """Where a publication stands that has everything up to the log's end, read in one transaction."""
+def log_head(state: LogState, settings: int) -> Head:
+    """Where a publication stands that has everything up to the log's end, read in one transaction.
+
+    ``settings`` is a digest of what is published.
+    """
     return Head(
         epoch=state.epoch,
         epoch_nonce=state.epoch_nonce,
         change_id=state.high,
         nonce=state.high_nonce,
         exact_at=state.high,
+        settings=settings,
     )
 
 
@@ -79,3 +86,20 @@ def plan_poll(head: Head | None, state: LogState) -> Plan:  # noqa: PLR0911 -- a
     if state.high == head.change_id:
         return Idle()
     return Changes(prev=head.change_id, high=state.high)
+
+
+def plan_reread(
+    captured: Mapping[str, TableDefinition], known: Collection[str], held: Mapping[str, int] | None
+) -> frozenset[str]:
+    """Says which tables must be read anew, or dropped, by readers that hold them by other settings.
+
+    Args:
+        captured: the tables to publish.
+        known: every table that the log ever spoke of.
+        held: the settings' digests by which readers hold tables; None where nothing is known of them. A table
+            that is not in it may have joined since.
+    """
+    if held is None:
+        return frozenset(known)
+    wanted = {name: table.settings for name, table in captured.items()}
+    return frozenset(name for name in {*known, *held} if name not in wanted or held.get(name) != wanted[name])

@@ -14,11 +14,11 @@ import structlog
 
 from cdc.capture import CaptureStaleError, LogBrokenError, limits
 from cdc.capture.leases import secure
-from cdc.plan import Changes, Idle, Load, NewEpoch, log_head, plan_poll
+from cdc.plan import Changes, Idle, Load, NewEpoch, log_head, plan_poll, plan_reread
 from schemas.errors import SourceError, SourceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from cdc.capture import Capture, CaptureReader, Change, LogState
     from cdc.capture.leases import Reader
@@ -53,8 +53,11 @@ class Publication(Protocol):
         """
         ...
 
-    def tables(self) -> frozenset[str] | None:
-        """The tables that readers hold at the head; None where that is not known."""
+    def held(self) -> Mapping[str, int] | None:
+        """The tables that readers hold, with their settings' digests; None where that is not known.
+
+        A table that joined since need not be in it.
+        """
         ...
 
     async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
@@ -117,9 +120,8 @@ class Poller:
                 plan = await self._attempt(snapshots)
                 if isinstance(plan, Polled):
                     return plan
-                if isinstance(plan, _Reselect):
-                    _log.info("the tables to publish have changed", tables=sorted(plan.tables))
-                    await self._capture.order_reread(plan.tables)
+                if plan is None:
+                    await self._capture.mark()
                 elif isinstance(plan, _Unheld):
                     leases += 1
                     await self._secure(leases)
@@ -159,17 +161,17 @@ class Poller:
         _log.warning("beginning a new epoch", reason=plan.reason, above=plan.above)
         await self._capture.mint_epoch(plan.above, None if plan.certain else self._publication.head())
 
-    async def _attempt(self, snapshots: Snapshots | None) -> Polled | NewEpoch | _Reselect | _Unheld:
+    async def _attempt(self, snapshots: Snapshots | None) -> Polled | NewEpoch | _Unheld | None:
+        """Polls once; None: what is published has changed, and the log has no row yet to lead readers to."""
         known = self._publication.head()
         async with self._capture.reading() as reader:
             state = await reader.state(None if known is None else known.change_id)
             known = self._publication.recognise(state)
             plan = plan_poll(known, state)
-            if not self._reviewed:
-                changed = self._review(reader)
-                if changed and isinstance(plan, (Changes, Idle)):
-                    return _Reselect(changed)
-            head, rows, events = log_head(state), 0, 0
+            self._review(reader)
+            # Proved by the publication itself: whoever published last, and whenever this dies.
+            resettled = known is not None and known.settings != reader.settings
+            head, rows, events = log_head(state, reader.settings), 0, 0
             match plan:
                 case NewEpoch():
                     return plan
@@ -179,36 +181,35 @@ class Poller:
                     rows = await self._publication.load(reader, state, reason)
                     return Polled(head=head, rows=rows)
                 case Changes(prev=prev, high=high):
+                    anew = self._reread(reader) if resettled else frozenset[str]()
                     try:
-                        async with aclosing(reader.changes(prev, high)) as pages:
+                        async with aclosing(reader.changes(prev, high, anew)) as pages:
                             events = await self._publication.publish(head, prev, pages)
                     except LogBrokenError as broken:
                         return NewEpoch(above=state.epoch, reason=broken.message, certain=True)
                 case Idle():
+                    if resettled:
+                        return None
                     head = known or head
             if snapshots is not None:
                 rows = await snapshots.snapshot(reader, state)
             return Polled(head=head, rows=rows, events=events)
 
-    def _review(self, reader: CaptureReader) -> frozenset[str]:
-        """Looks once at what is selected: warns of what is left out, gives the tables that joined or left.
+    def _reread(self, reader: CaptureReader) -> frozenset[str]:
+        """The tables that readers hold by other settings."""
+        tables = plan_reread(reader.tables(), reader.known(), self._publication.held())
+        _log.info("what is published has changed", tables=sorted(tables))
+        return tables
 
-        That is: by configuration, since the poller's last life. What changes later, the log itself says.
-        """
+    def _review(self, reader: CaptureReader) -> None:
+        """Looks once at what is selected, and warns of what is left out."""
+        if self._reviewed:
+            return
         self._reviewed = True
-        selected = frozenset(reader.tables())
         for skipped in reader.skipped:
             _log.warning("a table is left out", table=skipped.table, reason=skipped.reason)
-        if not selected:
+        if not reader.tables():
             _log.warning("there is no table to capture")
-        held = self._publication.tables()
-        return frozenset() if held is None else selected ^ held
-
-
-class _Reselect(msgspec.Struct, frozen=True):
-    """Tables that joined the selection or left it, by configuration: the log has to tell every reader."""
-
-    tables: frozenset[str]
 
 
 class _Unheld(msgspec.Struct, frozen=True):

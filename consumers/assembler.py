@@ -120,6 +120,8 @@ def group_of(event: ChangeEvent) -> Group:
         nonce=event.nonce,
         exact_at=event.exact_at,
         prev_nonce=event.prev_nonce,
+        settings=event.settings,
+        prev_settings=event.prev_settings,
     )
 
 

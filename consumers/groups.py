@@ -45,6 +45,7 @@ class Group(msgspec.Struct, frozen=True):
 
     ``exact_at`` is the high of the snapshot its rows were read in, which may be newer than ``high``.
     ``prev_nonce`` is that of the log row ``prev``; None from a poller that did not tell yet.
+    ``settings`` tell what is published, ``prev_settings`` what was up to ``prev``; None: the same.
     """
 
     epoch: int
@@ -54,6 +55,8 @@ class Group(msgspec.Struct, frozen=True):
     nonce: int
     exact_at: int
     prev_nonce: int | None = None
+    settings: int = 0
+    prev_settings: int | None = None
 
 
 def judge(head: Head | None, group: Group, *, between: bool = False) -> Verdict:  # noqa: PLR0911 -- a table
@@ -80,9 +83,14 @@ def judge(head: Head | None, group: Group, *, between: bool = False) -> Verdict:
         return Verdict.SKIP if group.nonce == head.nonce else Verdict.OTHER_HISTORY
     if group.prev > head.change_id:
         return Verdict.HOLE
-    if group.prev < head.change_id:
-        return Verdict.APPLY if between else Verdict.OTHER_HISTORY
-    return Verdict.APPLY if group.prev_nonce in (None, head.nonce) else Verdict.OTHER_HISTORY
+    if group.prev < head.change_id and not between:
+        return Verdict.OTHER_HISTORY
+    if group.prev == head.change_id and group.prev_nonce not in (None, head.nonce):
+        return Verdict.OTHER_HISTORY
+    if head.settings not in (group.settings, group.prev_settings):
+        # It was loaded by other settings than those of the topic, and would be a mixture from here on.
+        return Verdict.OTHER_HISTORY
+    return Verdict.APPLY
 
 
 class Groups:
@@ -175,6 +183,7 @@ class Groups:
             change_id=group.high,
             nonce=group.nonce,
             exact_at=max(group.exact_at, self.head.exact_at),
+            settings=group.settings,
         )
         self.between = False
         self.ready.absorb(self.open)

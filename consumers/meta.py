@@ -61,6 +61,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
         source_url: where it was read from, without credentials.
         between: the cache was not brought here by the topic (it was loaded from the source, or filled without
             Kafka), so that the next group may begin before ``change_id``.
+        settings: a digest of what was configured to be published; see `schemas.event.Head`.
     """
 
     epoch: int
@@ -72,6 +73,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     database_id: str
     source_url: str
     between: bool = True
+    settings: int = 0
 
     @property
     def position(self) -> Position:
@@ -81,7 +83,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     @property
     def head(self) -> Head:
         """Where it leaves a reader in the chain of groups."""
-        return Head(self.epoch, self.epoch_nonce, self.change_id, self.nonce, self.exact_at)
+        return Head(self.epoch, self.epoch_nonce, self.change_id, self.nonce, self.exact_at, self.settings)
 
     @property
     def exact(self) -> bool:

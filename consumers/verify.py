@@ -138,8 +138,14 @@ class Verification:
             raise CdcError("the cache was never loaded", "run: cdc sync, or cdc consume")
         if not checkpoint.exact:
             raise CdcError("the cache is still catching up with its first load", "verify again in a moment")
-        exempt = await self._exempt(source, checkpoint.change_id)
         defined = source.tables()
+        for table in defined.keys() & self.definitions.keys():
+            if defined[table].settings != self.definitions[table].settings:
+                raise CdcError(
+                    f'the cache holds table "{table}" by other settings than the [tables] given here',
+                    "give those of the poller; if these are newer, bring the cache up to date first",
+                )
+        exempt = await self._exempt(source, checkpoint.change_id)
         reports: dict[str, TableReport] = {}
         for table in sorted(set(defined) | set(self.definitions)):
             found = exempt.get(table, _Exempt())

@@ -280,4 +280,5 @@ class CacheWriter:
             database_id=self.database_id,
             source_url=self.source_url,
             between=between or offset is None,
+            settings=head.settings,
         )

@@ -39,7 +39,7 @@ class TableDefinition(msgspec.Struct, frozen=True):
 
     What nodes act on: of the rows only the ``keep`` with the highest ``keep_by`` are cached (ties: the
     highest keys; None: all), and only while what they ``follow`` is. ``index`` are columns that rows are
-    looked up by.
+    looked up by. ``settings`` is a digest of all settings of the table; 0 where there are none.
     """
 
     name: str
@@ -51,3 +51,4 @@ class TableDefinition(msgspec.Struct, frozen=True):
     follow: Follow | None = None
     index: tuple[str, ...] = ()
     key_type: KeyType = "tuple"
+    settings: int = 0

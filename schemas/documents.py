@@ -48,6 +48,8 @@ FIELD_TEXTS: Final = {
     "writer": "A random number of the poller's life that wrote the group.",
     "offset": "The offset at which this record was expected to land. It counts only if it did.",
     "prev_nonce": "The random number of the change log's row prev; null from a poller that did not tell yet.",
+    "settings": "A digest of what is configured to be published; 0 where that is everything.",
+    "prev_settings": "The settings of the group before, where those were others; null: the same.",
 }
 """What each field of an event means."""
 

@@ -45,7 +45,8 @@ CONTROL_OPS: Final = frozenset("hse")
 class Head(msgspec.Struct, frozen=True):
     """A point in the chain of groups: where one leaves a reader.
 
-    ``nonce`` is that of the log row ``change_id``; rows may be newer than it up to ``exact_at``.
+    ``nonce`` is that of the log row ``change_id``; rows may be newer than it up to ``exact_at``. ``settings``
+    is a digest of what was configured to be published; 0 where that is everything.
     """
 
     epoch: int
@@ -53,6 +54,7 @@ class Head(msgspec.Struct, frozen=True):
     change_id: int
     nonce: int
     exact_at: int
+    settings: int = 0
 
     @property
     def position(self) -> Position:
@@ -69,8 +71,10 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     A group is the state at ``high`` of every key touched in (``prev``, ``high``]; its records carry the same
     epoch, epoch_nonce, prev, high, nonce (of the log row high), prev_nonce (of the log row prev; None from
-    pollers that did not tell yet), exact_at and writer, ``index`` from 0, and ``last`` on the final one. A
-    record counts only if it landed at ``offset``. ``ts_ms`` is milliseconds since 1970, UTC.
+    pollers that did not tell yet), exact_at, writer and ``settings`` (see `Head`), ``index`` from 0, and
+    ``last`` on the final one. ``prev_settings`` are those up to prev where they were others; such a group has
+    all tables anew of which something else is published now. A record counts only if it landed at ``offset``.
+    ``ts_ms`` is milliseconds since 1970, UTC.
     """
 
     version: int
@@ -92,8 +96,10 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     writer: int
     offset: int
     prev_nonce: int | None = None
+    settings: int = 0
+    prev_settings: int | None = None
 
     @property
     def head(self) -> Head:
         """Where this event's group leaves a reader that applied all of it."""
-        return Head(self.epoch, self.epoch_nonce, self.high, self.nonce, self.exact_at)
+        return Head(self.epoch, self.epoch_nonce, self.high, self.nonce, self.exact_at, self.settings)

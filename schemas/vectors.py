@@ -242,6 +242,8 @@ def _event(
         writer=2**62,
         offset=100 + index,
         prev_nonce=INTEGER_MIN,
+        settings=2**63 - 1,
+        prev_settings=None if index else 0,
     )
 
 

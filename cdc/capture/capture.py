@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from cdc.capture import queries
+from cdc.capture.ddl import INSERT_CONTROL_ROW, NO_TABLE_ID, OP_SETTINGS
 from cdc.capture.errors import CaptureStaleError
 from cdc.capture.identifiers import LEASES, LOG
 from cdc.capture.install import (
@@ -16,13 +17,13 @@ from cdc.capture.install import (
     Registered,
     add_leases,
     carry_out,
-    order_reread,
     plan_install,
     read_installed,
     remove,
 )
 from cdc.capture.introspect import Schema, read_schema, read_stamp
 from cdc.capture.log import mint_unless_healthy
+from cdc.capture.mask import settings_digest
 from cdc.capture.prune import prune
 from cdc.capture.reader import CaptureReader
 from cdc.capture.recording import RecordingTransaction
@@ -31,7 +32,7 @@ from cdc.capture.table import Selection, Table
 from cdc.source import Statement, open_client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from typing import Any
 
     from cdc.capture.prune import Pruned
@@ -89,6 +90,7 @@ class Capture:
             dict(settings or {}),
             hash_key,
         )
+        self._settings = settings_digest(self._selection)
         self._client: Client | None = None
         self._known: _Known | None = None
         # What was asked for is checked strictly once: a table dropped later just leaves.
@@ -194,7 +196,14 @@ class Capture:
             if self._known is None or self._known.stamp != stamp:
                 self._known = await self._learn(transaction)
             known = self._known
-            yield CaptureReader(transaction, known.stamp[0], known.selected, known.registered, known.ranged)
+            yield CaptureReader(
+                transaction,
+                known.stamp[0],
+                known.selected,
+                known.registered,
+                known.ranged,
+                self._settings,
+            )
 
     async def _learn(self, transaction: Transaction) -> _Known:
         schema = await read_schema(transaction)
@@ -229,10 +238,10 @@ class Capture:
         async with self.client.writing() as transaction:
             return await mint_unless_healthy(transaction, above, seen)
 
-    async def order_reread(self, tables: Collection[str]) -> None:
-        """Log a row of op t for tables that joined or left the selection, so that every reader looks anew."""
+    async def mark(self) -> None:
+        """Log a row that speaks of no table, so that there is something for a group to lead to."""
         async with self.client.writing() as transaction:
-            await order_reread(transaction, tables)
+            await transaction.execute(INSERT_CONTROL_ROW, (NO_TABLE_ID, OP_SETTINGS))
 
     async def prune(self, keep_s: float) -> Pruned:
         """Delete the log's rows that no reader needs and that are older than ``keep_s``.

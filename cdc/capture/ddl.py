@@ -32,6 +32,9 @@ OP_EPOCH: Final = "e"
 OP_HEARTBEAT: Final = "h"
 """The op of the log rows by which a reader makes sure that changes come through."""
 
+OP_SETTINGS: Final = "s"
+"""The op of a log row that only lets a group follow: what is published has changed, but no row."""
+
 # No constraint beside the key: under INSERT OR IGNORE of the application's, a violated one would silently
 # drop the log row. Key columns have no declared type, so that they keep each value as it is. Ids are dense
 # without AUTOINCREMENT, which would cost a third of the trigger and leave sqlite_sequence behind: the

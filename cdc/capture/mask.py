@@ -6,7 +6,7 @@ a command starts: a column that was renamed under its ``exclude`` must not be pu
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -20,7 +20,7 @@ from schemas.definition import Column
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from cdc.capture.table import Table
+    from cdc.capture.table import Selection, Table
     from cdc.hash_key import HashKey
 
 _PLAIN: Final = TableSettings()
@@ -82,6 +82,32 @@ def masked(table: Table, settings: TableSettings, hash_key: HashKey | None, conf
     )
 
 
+def settings_digest(selection: Selection) -> int:
+    """Tell selections apart by what they publish; 0 where that is every table, whole.
+
+    Names are taken as SQL compares them; the schema has no part in it.
+    """
+    settings = {folded(name): _folded(value) for name, value in selection.settings.items() if value != _PLAIN}
+    if selection.tables is None and not selection.key_columns and not settings:
+        return 0
+    hashed = any(value.hash for value in settings.values())
+    parts = (
+        None if selection.tables is None else sorted(map(folded, selection.tables)),
+        sorted((folded(name), tuple(map(folded, key))) for name, key in selection.key_columns.items()),
+        sorted(settings.items()),
+        selection.hash_key.identity if hashed and selection.hash_key is not None else "",
+    )
+    return _digest_of(parts)
+
+
+def _folded(settings: TableSettings) -> TableSettings:
+    return replace(
+        settings,
+        exclude=tuple(sorted(map(folded, settings.exclude))),
+        hash=tuple(sorted(map(folded, settings.hash))),
+    )
+
+
 def _needed(settings: TableSettings) -> dict[str, str]:
     """Give the columns that other settings need, with the setting."""
     needed = {folded(name): "index" for name in settings.index}
@@ -135,10 +161,9 @@ def _digest(
     """Tell apart whatever is published differently; the key only by a digest of it."""
     others = replace(settings, exclude=(), hash=(), where=None)
     key = hash_key.identity if hash_key is not None and hashed else ""
-    parts = msgspec.msgpack.encode((excluded, hashed, where, key, others))
-    return digest(parts)
+    return _digest_of((excluded, hashed, where, key, others))
 
 
-def digest(data: bytes) -> int:
+def _digest_of(parts: object) -> int:
     """Give a digest as it is published: a positive number of 63 bits, never 0."""
-    return int.from_bytes(hmac.digest(b"cdc settings", data, "sha256")[:8]) >> 1 or 1
+    return int.from_bytes(hashlib.sha256(msgspec.msgpack.encode(parts)).digest()[:8]) >> 1 or 1

@@ -84,6 +84,7 @@ class CaptureReader:
         selected: Selected,
         registered: tuple[Registered, ...],
         ranged: frozenset[str],
+        settings: int = 0,
     ) -> None:
         self._transaction = transaction
         self._schema_version = schema_version
@@ -91,6 +92,8 @@ class CaptureReader:
         self._registered = {entry.id: entry.name for entry in registered}
         self._skipped = selected.skipped
         self._ranged = ranged
+        self.settings = settings
+        """A digest of what is configured to be published."""
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -109,6 +112,10 @@ class CaptureReader:
         """
         self._table(name)
 
+    def known(self) -> frozenset[str]:
+        """Give the names of all tables that are or ever were captured."""
+        return frozenset(self._registered.values())
+
     async def state(self, prev: int | None = None) -> LogState:
         """Read the log's state, and the nonce of row ``prev``."""
         return await read_state(self._transaction, prev)
@@ -125,12 +132,14 @@ class CaptureReader:
         """Say what the log holds, and for whom."""
         return await read_keeping(self._transaction)
 
-    async def changes(self, prev: int, high: int) -> AsyncGenerator[list[Change], None]:
+    async def changes(
+        self, prev: int, high: int, reread: frozenset[str] = frozenset()
+    ) -> AsyncGenerator[list[Change], None]:
         """Give the state, at this moment, of every key touched in (prev, high], by table and key.
 
-        A table with a row of op t after ``prev`` comes as op t and then all its rows as op r. So do rows of
-        bounded tables that readers lack, and have to hold now (`cdc.capture.bounded`). Changes carry the
-        highest change id of their key in the range; rows read anew carry ``high``.
+        A table with a row of op t after ``prev``, or named in ``reread``, comes as op t and then all its rows
+        as op r. So do rows of bounded tables that readers lack, and have to hold now (`cdc.capture.bounded`).
+        Changes carry the highest change id of their key in the range; rows read anew carry ``high``.
 
         Raises:
             LogBrokenError: ids are missing in the range (a reader below ``pruned_to`` must not ask).
@@ -143,7 +152,8 @@ class CaptureReader:
         ]
         if sum(row[1] for row in touched) != high - prev:
             raise LogBrokenError(f"the change log has holes between {prev} and {high}", "run `cdc rebuild`")
-        anew = {row[0]: (row[2], row[3]) for row in touched if row[2] is not None}
+        asked = {i: (high, _now_ms()) for i, name in self._registered.items() if name in reread}
+        anew = asked | {row[0]: (row[2], row[3]) for row in touched if row[2] is not None}
         anew |= {row[0]: (row[1], row[2]) for row in later}
         ids = {row[0] for row in touched} | set(anew)
         carried = Carried(self._tables)

@@ -79,6 +79,7 @@ class Table(msgspec.Struct, frozen=True):
             follow=settings.follow,
             index=settings.index,
             key_type=settings.key_type,
+            settings=self.masked,
         )
 
 

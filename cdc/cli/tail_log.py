@@ -100,7 +100,7 @@ class LogTail:
         head = self._head
         async with capture.reading() as reader:
             state = await reader.state(None if head is None else head.change_id)
-            here = log_head(state)
+            here = log_head(state, reader.settings)
             prev = self._begin(state, from_beginning=from_beginning)
             if prev < state.high:
                 await self._gather(reader, lines, prev, here)

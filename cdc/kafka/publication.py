@@ -30,7 +30,7 @@ from schemas.snapshot import Announcement, Database, encode_announcement
 from schemas.topics import TopicReader, kafka_errors, stop_client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from cdc.capture import CaptureReader, Change, LogState
     from cdc.kafka.chain import ChainEnd
@@ -74,7 +74,7 @@ class KafkaPublication:
         """Where the last group or snapshot leads to, whether or not it was acknowledged."""
         self._head: Head | None = None
         self._database: Database | None = None
-        self._tables: frozenset[str] | None = None
+        self._announced: Announcement | None = None
         self.needs_snapshot = False
         """The chain's epoch has no snapshot that a reader could start from."""
         self.renewal: str | None = None
@@ -120,8 +120,7 @@ class KafkaPublication:
         known = self._head
         if known is None or self.needs_snapshot:
             return False
-        same_life = (known.epoch, known.epoch_nonce) == (head.epoch, head.epoch_nonce)
-        return same_life and known.change_id >= head.change_id
+        return _life(known) == _life(head) and known.change_id >= head.change_id
 
     def recognise(self, state: LogState) -> Head | None:
         """The head, unless the topic belongs to another database.
@@ -146,9 +145,12 @@ class KafkaPublication:
             self._head = Head(epoch, state.epoch_nonce ^ 1, change_id=0, nonce=0, exact_at=0)
         return self._head
 
-    def tables(self) -> frozenset[str] | None:
-        """The tables of the newest snapshot; None where there is none of this life of the log."""
-        return None if self.needs_snapshot else self._tables
+    def held(self) -> Mapping[str, int] | None:
+        """The tables of the newest snapshot; None where it is of another life or other settings."""
+        found, head = self._announced, self._head
+        if found is None or head is None or _life(found.position) != _life(head):
+            return None
+        return {table.name: table.settings for table in found.tables}
 
     async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
         """Publishes one whole group; when this returns it is acknowledged, and it counts."""
@@ -218,7 +220,7 @@ class KafkaPublication:
     async def load(self, reader: CaptureReader, state: LogState, reason: str) -> int:
         """Begins a chain at ``state.high`` with a snapshot and its announcement."""
         _log.info("publishing a snapshot", reason=reason, epoch=state.epoch, change_id=state.high)
-        return await self._publish_snapshot(reader, state, log_head(state))
+        return await self._publish_snapshot(reader, state, log_head(state, reader.settings))
 
     async def snapshot(self, reader: CaptureReader, state: LogState) -> int:
         """Adds a snapshot at ``state.high`` without touching the chain."""
@@ -248,7 +250,7 @@ class KafkaPublication:
         written = await chunks.finish()
         announcement = Announcement(
             snapshot=written.snapshot,
-            position=log_head(state),
+            position=log_head(state, reader.settings),
             from_offset=from_offset,
             first_offset=written.first_offset,
             last_offset=written.last_offset,
@@ -260,7 +262,7 @@ class KafkaPublication:
         after = Raw(encode_announcement(announcement))
         for tries_left in reversed(range(limits.ANNOUNCEMENTS_MAX if goes_on else 1)):
             if goes_on:
-                chain = await self._chain_now(state)
+                chain = await self._chain_now(state, reader.settings)
             try:
                 # The manifest comes first: then the snapshot is there with the one record that announces it.
                 # If another record lands at that offset, or none since we die here, it points at nothing.
@@ -274,20 +276,20 @@ class KafkaPublication:
                 break
         self._head = chain
         self._database = announcement.database
-        self._tables = frozenset(tables)
+        self._announced = announcement
         self.needs_snapshot, self.renewal = False, None
         self.written = written
         _log.info("published a snapshot", rows=written.rows, chunks=written.chunks, position=state.high)
         self._uncleaned = True
         return written.rows
 
-    async def _chain_now(self, state: LogState) -> Head:
+    async def _chain_now(self, state: LogState, settings: int) -> Head:
         """Where the chain stands after chunks were written: a running poller went on with it meanwhile."""
         async with TopicReader(self._clients.consumer()) as reader:
             end = await chain_end(reader, self._topics.events)
         head = end.head
-        same_life = head is not None and (head.epoch, head.epoch_nonce) == (state.epoch, state.epoch_nonce)
-        if head is None or not same_life or head.change_id < state.high:
+        wanted = log_head(state, settings)
+        if head is None or _life(head) != _life(wanted) or head.change_id < state.high:
             raise DisplacedError(f"topic {self._topics.events} does not lead to the snapshot any more")
         self._sender = Sender(self._producer, self._topics.events, end.end_offset)
         return head
@@ -311,7 +313,7 @@ class KafkaPublication:
     def _take_note(self, found: FoundSnapshot | None) -> None:
         if found is not None:
             self._database = found.announcement.database
-            self._tables = frozenset(table.name for table in found.announcement.tables)
+            self._announced = found.announcement
         epoch = None if found is None else found.announcement.position.epoch
         self.needs_snapshot = self._head is not None and epoch != self._head.epoch
 
@@ -356,15 +358,31 @@ def _is_broken(end: ChainEnd, found: FoundSnapshot | None) -> bool:
     return same_life and end.head.change_id < loaded.change_id
 
 
+def _life(head: Head) -> tuple[int, int, int]:
+    """What the log's life and what is published have to be for one head to lead to another."""
+    return head.epoch, head.epoch_nonce, head.settings
+
+
 class _Header:
     """What all records of a group have in common."""
 
-    __slots__ = ("_epoch", "_epoch_nonce", "_exact_at", "_nonce", "_prev", "_prev_nonce", "_writer", "head")
+    __slots__ = (
+        "_epoch",
+        "_epoch_nonce",
+        "_exact_at",
+        "_nonce",
+        "_prev",
+        "_prev_nonce",
+        "_prev_settings",
+        "_writer",
+        "head",
+    )
 
     def __init__(self, writer: int, head: Head, prev: Head) -> None:
         self.head = head
         self._writer = writer
         self._prev, self._prev_nonce = prev.change_id, prev.nonce
+        self._prev_settings = None if prev.settings == head.settings else prev.settings
         self._epoch, self._epoch_nonce = head.epoch, head.epoch_nonce
         self._nonce, self._exact_at = head.nonce, head.exact_at
 
@@ -401,4 +419,6 @@ class _Header:
             self._writer,
             offset,
             self._prev_nonce,
+            self.head.settings,
+            self._prev_settings,
         )

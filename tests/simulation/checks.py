@@ -9,6 +9,7 @@ from schemas import RowEncoder, encode_key
 from schemas.codec import decode_event
 from schemas.keys import record_key
 from tests.simulation.leases import LEASE_SECONDS, is_live, now_ms
+from tests.simulation.settings import BY_DIGEST, project
 
 if TYPE_CHECKING:
     from cdc.capture.table import Table
@@ -34,6 +35,11 @@ def encode_rows(table: Table, rows: dict[int, tuple[Any, ...]]) -> dict[bytes, b
     return {encode_key((key,)): encode(row) for key, row in rows.items()}
 
 
+def _encode_shown(truth: Contents, table: Table) -> dict[bytes, bytes]:
+    whole, rows = truth.schema[table.name], truth.tables[table.name]
+    return encode_rows(table, {key: project(row, whole, table) for key, row in rows.items()})
+
+
 class Checks:
     """Knows every state that the source ever had."""
 
@@ -44,7 +50,7 @@ class Checks:
         self.incidents = 0
         self.mints = 0
         self._truth: dict[tuple[int, int], Contents] = {}
-        self._encoded: dict[tuple[int, int], dict[str, dict[bytes, bytes]]] = {}
+        self._encoded: dict[tuple[int, ...], dict[str, dict[bytes, bytes]]] = {}
         self._before: dict[str, Checkpoint] = {}
         self._files: dict[str, File] = {}
         self.pruned = 0
@@ -158,9 +164,15 @@ class Checks:
         if truth is None:
             world.fail(f"{name} stands at {checkpoint.position}, where the source never was")
             return
-        if at not in self._encoded:
-            self._encoded[at] = {t: encode_rows(truth.schema[t], truth.tables[t]) for t in truth.triggers}
-        expected = self._encoded[at]
+        settings = BY_DIGEST.get(checkpoint.settings)
+        if settings is None:
+            world.fail(f"{name} holds what nobody was configured to publish")
+            return
+        published = {t: one for t, one in settings.shown(truth.schema).items() if t in truth.triggers}
+        seen = (*at, checkpoint.settings)
+        if seen not in self._encoded:
+            self._encoded[seen] = {t: _encode_shown(truth, one) for t, one in published.items()}
+        expected = self._encoded[seen]
         shown = {t: rows for t, rows in file.tables.items() if t != QUARANTINE_TABLE}
         marks = file.tables.get(QUARANTINE_TABLE, {})
         for table in {**expected, **shown}:
@@ -178,7 +190,7 @@ class Checks:
                         f"at the source {want.get(key)!r}"
                     )
         definitions = {t: one.columns for t, one in read_definitions(file.meta).items()}
-        wanted = {t: table.columns for t, table in truth.schema.items() if t in truth.triggers}
+        wanted = {t: table.columns for t, table in published.items()}
         if definitions != wanted:
             world.fail(f"{name} at {checkpoint.position}: definitions {definitions}, at the source {wanted}")
 

@@ -714,3 +714,45 @@ def lease_ahead_of_the_cache(put: Put) -> None:
         await capture_leases.renew(client, reader, _replace(head, change_id=max(head.change_id, newest)))
 
     put(cdc.upkeep, "renew", hasty)
+
+
+# What is published.
+
+
+@mutant
+def changed_settings_reach_new_rows_only(put: Put) -> None:
+    """What is published changes, and nothing is read anew."""
+    put(cdc.poller, "plan_reread", lambda *_: frozenset())
+
+
+@mutant
+def changed_settings_seen_by_table_names_alone(put: Put) -> None:
+    """Only tables that join or leave are read anew (the code as first written)."""
+
+    def by_name(captured: Any, known: Any, held: Any) -> frozenset[str]:
+        return frozenset(captured) ^ frozenset(known if held is None else held)
+
+    put(cdc.poller, "plan_reread", by_name)
+
+
+@mutant
+def any_snapshot_tells_what_readers_hold(put: Put) -> None:
+    """The newest snapshot is asked though the chain went on by other settings."""
+    put(
+        KafkaPublication,
+        "held",
+        lambda self: self._announced and {table.name: table.settings for table in self._announced.tables},
+    )
+
+
+@mutant
+def settings_forgotten_between_polls(put: Put) -> None:
+    """A poller that takes over does not know by which settings the chain was published."""
+    head = KafkaPublication.head
+
+    def own(self: KafkaPublication) -> Any:
+        known = head(self)
+        return known and _replace(known, settings=0)
+
+    put(KafkaPublication, "head", own)
+    put(KafkaPublication, "recognise", lambda self, _: own(self))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextvars
 import gc
+import random
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.checks import ViolationError
 from tests.simulation.leases import LEASE_SECONDS
 from tests.simulation.loop import PROCESS
+from tests.simulation.settings import SETTINGS
 from tests.simulation.world import World, render
 
 if TYPE_CHECKING:
@@ -22,6 +24,10 @@ QUIET_SECONDS_MAX = 60.0
 
 _KEYS = 6
 
+_CONFIGURED_SHARE = 0.25
+_CONFIGURED_RATE = 0.5
+"""Of seeds, and changes of the configuration a second in those."""
+
 
 class Scenario:
     """One seed from beginning to end."""
@@ -30,6 +36,7 @@ class Scenario:
         self.world = world
         rng = world.rng
         self.end_at = rng.uniform(6, 16)
+        self.configuring = random.Random(f"settings {world.seed}")
         self.rates: dict[str, float] = {"transaction": rng.choice((1.0, 3.0, 8.0))}
         share = rng.choice((0.1, 0.3, 0.5))
         disaster = rng.random() < 0.2
@@ -56,6 +63,8 @@ class Scenario:
             world.loop.call_outside(world.rng.random() * world.rng.choice((0.1, 1, 10)), role.start)
         for name in self.rates:
             self._schedule(name)
+        if self.configuring.random() < _CONFIGURED_SHARE:
+            self._reconfigure_later()
         world.run(lambda: False, self.end_at)
         self.quiet()
 
@@ -137,6 +146,21 @@ class Scenario:
 
     def poll_once(self) -> None:
         self.world.run_once()
+
+    def _reconfigure_later(self) -> None:
+        seconds = self.configuring.expovariate(_CONFIGURED_RATE)
+        self.world.loop.call_outside(seconds, self._reconfigure)
+
+    def _reconfigure(self) -> None:
+        """Somebody changes what is published; programs that start from now on know it."""
+        world = self.world
+        if world.loop.now < self.end_at and world.failure is None:
+            world.settings = self.configuring.choice(SETTINGS)
+            world.note("operator", "configures %s", world.settings)
+            living = [role for role in (*self.pollers, *self.nodes) if role.process is not None]
+            if living and self.configuring.random() < 0.7:
+                self.configuring.choice(living).kill()
+            self._reconfigure_later()
 
     def backup(self) -> None:
         self.world.source.backup()

@@ -16,7 +16,7 @@ import msgspec
 
 from cdc.capture import log as capture_log
 from cdc.capture import queries, reader
-from cdc.capture.ddl import INSERT_CONTROL_ROW, NO_TABLE_ID, OP_EPOCH
+from cdc.capture.ddl import INSERT_CONTROL_ROW, NO_TABLE_ID, OP_EPOCH, OP_SETTINGS
 from cdc.capture.errors import CaptureStaleError
 from cdc.capture.identifiers import META
 from cdc.capture.install import Registered
@@ -28,9 +28,10 @@ from schemas.errors import SourceUnavailableError
 from tests.simulation import leases
 from tests.simulation.leases import SimLease  # noqa: TC001 -- msgspec resolves annotations at run time
 from tests.simulation.loop import PROCESS
+from tests.simulation.settings import SETTINGS, Settings, project
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from schemas.event import Head
     from tests.simulation.loop import Process
@@ -283,8 +284,14 @@ class SimTransaction:
     def __init__(self, source: SimSource, contents: Contents) -> None:
         self.source = source
         self.contents = contents
-        self._by_sql = {_select_all(t): t for t in contents.schema.values()}
-        self._touched = {_select_touched(t): t for t in contents.schema.values()}
+        self._by_sql: dict[str, Table] = {}
+        self._touched: dict[str, Table] = {}
+        self.show(contents.schema)
+
+    def show(self, tables: Mapping[str, Table]) -> None:
+        """Answer queries of tables as they are published."""
+        self._by_sql = {_select_all(t): t for t in tables.values()}
+        self._touched = {_select_touched(t): t for t in tables.values()}
 
     async def _travel(self) -> None:
         world = self.source.world
@@ -340,7 +347,8 @@ class SimTransaction:
         contents = self.contents
         if sql in self._by_sql:
             table = self._by_sql[sql]
-            rows = [row for _, row in sorted(contents.tables[table.name].items())]
+            whole = contents.schema[table.name]
+            rows = [project(row, whole, table) for _, row in sorted(contents.tables[table.name].items())]
         else:
             rows = self._select_touched(self._touched[sql], *args)
         world = self.source.world
@@ -358,7 +366,8 @@ class SimTransaction:
             if prev < row.change_id <= high and row.tbl == tbl:
                 touched.setdefault(row.k1, []).append(row)
         touched.pop(None, None)
-        rows = self.contents.tables[table.name]
+        whole = self.contents.schema[table.name]
+        rows = {key: project(row, whole, table) for key, row in self.contents.tables[table.name].items()}
         nothing = (None,) * len(table.columns)
         return [
             (*rows.get(key, nothing), key, lines[-1].change_id, lines[-1].ts, int(lines[0].op != "c"), 0)
@@ -369,8 +378,9 @@ class SimTransaction:
 class SimCapture:
     """Stands for Capture: schema and triggers are simulated, reading and minting are the shipped code."""
 
-    def __init__(self, source: SimSource) -> None:
+    def __init__(self, source: SimSource, settings: Settings = SETTINGS[0]) -> None:
         self.source = source
+        self.settings = settings
         self._seen_version = -1
 
     @property
@@ -413,11 +423,9 @@ class SimCapture:
             contents.registered = tuple(sorted(registered.values(), key=lambda entry: entry.id))
             contents.triggers = triggers
 
-    async def order_reread(self, tables: Collection[str]) -> None:
+    async def mark(self) -> None:
         async with self.source.writing() as transaction:
-            ids = {entry.name: entry.id for entry in transaction.contents.registered}
-            for name in sorted(set(tables) & set(ids)):
-                self.source.log_control(transaction.contents, ids[name], "t")
+            self.source.log_control(transaction.contents, NO_TABLE_ID, OP_SETTINGS)
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[reader.CaptureReader, None]:
@@ -426,9 +434,15 @@ class SimCapture:
         if stale(contents):
             raise CaptureStaleError("the schema has changed under capture")
         transaction = self.source.world.read_transaction(self.source, contents)
-        selected = Selected(dict(sorted(contents.schema.items())), ())
+        selected = Selected(self.settings.shown(contents.schema), ())
+        transaction.show(selected.tables)
         yield reader.CaptureReader(
-            transaction, contents.schema_version, selected, contents.registered, **_READER_EXTRAS
+            transaction,
+            contents.schema_version,
+            selected,
+            contents.registered,
+            settings=self.settings.digest,
+            **_READER_EXTRAS,
         )
 
     async def mint_epoch(self, above: int, seen: Head | None) -> bool:

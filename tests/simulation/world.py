@@ -21,6 +21,7 @@ from tests.simulation.checks import Checks, ViolationError
 from tests.simulation.kafka import Broker, SimClients
 from tests.simulation.loop import PROCESS, Process, SimLoop, StepsExceededError
 from tests.simulation.redb import Disk, File, SimPath
+from tests.simulation.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -115,6 +116,8 @@ class World:
         """How long a page of a whole table takes at most: loads that go on while much else happens."""
         self.retention_seconds = self.rng.choice((0.0, 1.0, 1000.0))
         self.topics = Topics("t")
+        self.settings = SETTINGS[0]
+        """What programs that start now are configured to publish."""
         self.broker = Broker(self)
         self.disk = Disk(self)
         self.source = sources.SimSource(self)
@@ -183,7 +186,7 @@ class World:
     def add_poller(self, pause_seconds: float = 0.3) -> Role:
         def main(stop: asyncio.Event) -> Coroutine[Any, Any, Any]:
             pipeline = polling.Pipeline(
-                self.open_capture,
+                self.capture_opener(),
                 self.clients,
                 self.topics,
                 pause_seconds,
@@ -204,7 +207,7 @@ class World:
     def add_embedded(self, pause_seconds: float = 0.3) -> Role:
         def main(stop: asyncio.Event) -> Coroutine[Any, Any, Any]:
             return embedded.run(
-                self.open_capture,
+                self.capture_opener(),
                 self._open_writer("embedded"),
                 pause_seconds,
                 stop,
@@ -218,7 +221,7 @@ class World:
         process = self.loop.process(f"once{self.loop.steps}")
         process.world = self  # type: ignore[attr-defined]
         self.note(process.name, "starts")
-        pipeline = polling.Pipeline(self.open_capture, self.clients, self.topics, 0.3)  # type: ignore[arg-type]
+        pipeline = polling.Pipeline(self.capture_opener(), self.clients, self.topics, 0.3)  # type: ignore[arg-type]
         task = self.loop.spawn(process, polling.poll_once(pipeline, asyncio.Event(), 5.0))
         task.add_done_callback(lambda task: self._once_ended(process, task))
 
@@ -236,7 +239,7 @@ class World:
         self.note(process.name, "starts")
 
         async def main() -> prune.Pruned | None:
-            async with self.open_capture() as capture:
+            async with self.capture_opener()() as capture:
                 return await prune.prune(capture.client, 0.0) if await capture.installed() else None  # type: ignore[arg-type]
 
         task = self.loop.spawn(process, main())
@@ -249,8 +252,10 @@ class World:
         if error is not None and not isinstance(error, (SourceError, CaptureStaleError)):
             self.fail(f"{process.name} gave up: {error!r}", error)
 
-    def open_capture(self) -> sources.SimCapture:
-        return sources.SimCapture(self.source)
+    def capture_opener(self) -> Callable[[], sources.SimCapture]:
+        """What a program has from its start to its end: the configuration of that moment."""
+        settings = self.settings
+        return lambda: sources.SimCapture(self.source, settings)
 
     def _open_writer(self, name: str) -> Callable[[], writer.CacheWriter]:
         self.cache_names.add(name)

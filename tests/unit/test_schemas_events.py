@@ -66,9 +66,11 @@ def events(op, key, after):
                 "index",
                 "writer",
                 "offset",
+                "settings",
             ),
             integers,
         ),
+        prev_settings=st.none() | integers,
         last=st.booleans(),
         prev_nonce=st.none() | integers,
     )
@@ -102,10 +104,10 @@ PLAIN = ChangeEvent(
     writer=12,
     offset=13,
     prev_nonce=14,
+    settings=15,
+    prev_settings=16,
 )
-PLAIN_HEX = (
-    "dc0013" + "01" + "a175" + "a174" + "9101" + "c0" + "81a16102" + "030405060708090a0b" + "c3" + "0c0d0e"
-)
+PLAIN_HEX = "dc001501a175a1749101c081a16102030405060708090a0bc30c0d0e0f10"
 
 
 def test_an_event_is_an_array_of_its_fields_in_order():
@@ -189,7 +191,7 @@ def test_a_version_that_never_was_is_no_event(version):
 
 def test_fields_that_a_later_minor_version_appends_are_ignored():
     data = encode_event(PLAIN)
-    assert decode_event(b"\xdc\x00\x14" + data[3:] + b"\xa3new") == PLAIN
+    assert decode_event(b"\xdc\x00\x16" + data[3:] + b"\xa3new") == PLAIN
     document = json.loads(encode_event_json(PLAIN))
     assert decode_event(json.dumps({**document, "new": 1}).encode()) == PLAIN
 
