@@ -264,7 +264,7 @@ def test_a_row_image_is_stored_without_decoding_it():
 
 
 def test_the_head_of_a_group_says_where_it_leaves_a_reader():
-    assert PLAIN.head == Head(epoch=5, epoch_nonce=6, change_id=8, nonce=9, exact_at=10)
+    assert PLAIN.head == Head(epoch=5, epoch_nonce=6, change_id=8, nonce=9, exact_at=10, settings=15)
     assert PLAIN.head.position == Position(5, 8)
 
 
