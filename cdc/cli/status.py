@@ -85,7 +85,8 @@ class NotWorkingError(CdcError):
     """The node that is to keep the cache does not."""
 
 
-_WORKING = frozenset(("live", "catching_up"))
+_WORKING = frozenset(("live", "catching_up", "rebuilding"))
+"""States of a node that does its work."""
 
 
 def status(
@@ -93,7 +94,9 @@ def status(
     check: Annotated[
         bool,
         Parameter(
-            env_var="CDC_CHECK", negative="", help="Fail unless a node keeps the cache, live or catching up."
+            env_var="CDC_CHECK",
+            negative="",
+            help="Fail unless a node keeps the cache, and is neither stale nor failed.",
         ),
     ] = False,
     common: Common = DEFAULTS,

@@ -111,6 +111,8 @@ def test_an_old_node_stops_at_a_newer_major_version_keeps_serving_and_goes_on_on
     assert "version 2" in said["reason"]
     assert "upgrade" in said["remedy"]
     assert cdc("get", "t", "2", "--json", "--cache", parts.cache).json["row"] == {"id": 2, "v": "v"}
+    refused = cdc("status", "--check", "--cache", parts.cache, code=FAILED)
+    assert refused.error.startswith(f"the cache {parts.cache} is failed")
     node.stop()
 
     where = ("--bootstrap-servers", kafka.bootstrap, "--topic", topic)
