@@ -84,6 +84,7 @@ class CacheConfig(msgspec.Struct, frozen=True):
         max_staleness_s: older than this, the node reports itself not ready.
         readers: whether other processes may read the file while it is written.
         check: when the whole file's integrity is checked before it is used.
+        commit_rows: rows gathered for one commit at most, from the preset; None: as many as are waiting.
     """
 
     path: Path = Path("cache.redb")
@@ -91,6 +92,7 @@ class CacheConfig(msgspec.Struct, frozen=True):
     max_staleness_s: float = 30.0
     readers: Literal["shared", "process"] = "shared"
     check: Literal["open", "unclean", "never"] = "open"
+    commit_rows: int | None = None
 
 
 class TableConfig(msgspec.Struct, frozen=True):
@@ -112,6 +114,7 @@ class Config(msgspec.Struct, frozen=True):
         source: None on a node that has no access to the source.
         kafka: None for the embedded default.
         tables: settings by table name.
+        optional: tables of a preset, which the source need not have.
         file: the file it was read from; None where flags were enough.
     """
 
@@ -119,6 +122,7 @@ class Config(msgspec.Struct, frozen=True):
     source: SourceConfig | None = None
     kafka: KafkaConfig | None = None
     tables: dict[str, TableConfig] = {}
+    optional: frozenset[str] = frozenset()
     file: Path | None = None
 
     def need_source(self) -> SourceConfig:

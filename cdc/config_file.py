@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cdc import config_values as values
+from cdc.bounds_section import read_follow, read_keep, refuse_bad_bounds
 from cdc.config import CacheConfig, Config, SourceConfig, TableConfig, default_node
 from cdc.kafka_section import read_kafka
+from cdc.presets import Memory, read_memory, with_preset
 from cdc.table_settings import TableSettings
 from schemas.errors import UsageError
 
@@ -61,11 +63,19 @@ def load(path: Path | None = None, overrides: Overrides = _NONE) -> Config:
         cache = msgspec.structs.replace(cache, path=Path(os.path.realpath(cache.path)))
     if not cache.node:
         cache = msgspec.structs.replace(cache, node=default_node(cache.path))
+    source: SourceConfig | None = read.get("source")
+    tables: dict[str, TableConfig] = read.get("tables", {})
+    optional: frozenset[str] = frozenset()
+    preset: Memory | None = read.get("preset")
+    if preset is not None:
+        cache = msgspec.structs.replace(cache, commit_rows=preset.batch_size)
+        source, tables, optional = with_preset(preset, source, tables)
     config = Config(
         cache=cache,
-        source=read.get("source"),
+        source=source,
         kafka=read.get("kafka"),
-        tables=read.get("tables", {}),
+        tables=tables,
+        optional=optional,
         file=file,
     )
     _refuse_contradictions(config)
@@ -128,8 +138,8 @@ def _read_tables(value: object, path: str) -> dict[str, TableConfig]:
     return tables
 
 
-def _read_preset(value: object, path: str) -> None:
-    values.section(value, path, {"memory": values.unavailable})
+def _read_preset(value: object, path: str) -> Memory | None:
+    return values.section(value, path, {"memory": read_memory}).get("memory")
 
 
 def _read_http(value: object, path: str) -> None:
@@ -150,6 +160,8 @@ def _refuse_lost_folder(cache: CacheConfig, source: SourceConfig | None) -> None
 
 def _refuse_contradictions(config: Config) -> None:
     source = config.source
+    settings = {name: table.settings for name, table in config.tables.items()}
+    refuse_bad_bounds(settings, None if source is None else source.tables)
     if source is None:
         return
     if source.path is not None and os.path.realpath(source.path) == os.path.realpath(config.cache.path):
@@ -192,9 +204,9 @@ _CACHE: dict[str, Reader] = {
     "check": values.choice("open", "unclean", "never"),
 }
 _TABLE: dict[str, Reader] = {
-    "keep": values.unavailable,
-    "keep_by": values.unavailable,
-    "follow": values.unavailable,
+    "keep": read_keep,
+    "keep_by": values.text,
+    "follow": read_follow,
     "exclude": values.column_names,
     "hash": values.column_names,
     "where": values.text,

@@ -51,9 +51,18 @@ class Writing:
             self._truncate(batch.truncated)
         self._put_rows(batch.ops)
 
-    def evict(self) -> int:
-        """Deletes what the bounds leave no room for, at the end of whole groups; returns how many rows."""
-        return self._eviction.evict(self.transaction, self.layout.bounds) if self.layout.bounds else 0
+    def evict(self, *, everything: bool = False) -> int:
+        """Deletes what the bounds leave no room for, at the end of whole groups; returns how many rows.
+
+        Args:
+            everything: look at all rows, not only at what this transaction touched.
+        """
+        bounds = self.layout.bounds
+        if not bounds:
+            return 0
+        if everything:
+            self._eviction.everything(bounds)
+        return self._eviction.evict(self.transaction, bounds)
 
     def loaded(self, definitions: Iterable[TableDefinition]) -> None:
         """Makes the indexes of tables whose rows were written without, then lets go what is too much."""
@@ -61,8 +70,7 @@ class Writing:
         for indexes in self.layout.indexes.values():
             for index in indexes:
                 build(self.transaction, index)
-        self._eviction.everything(self.layout.bounds)
-        self.evict()
+        self.evict(everything=True)
 
     def _truncate(self, truncated: Mapping[str, TableDefinition | None]) -> None:
         meta: Meta = {}

@@ -255,7 +255,7 @@ class KafkaNode:
         """Takes in fetched records; returns the event that cannot be passed, if there is one."""
         iterator = iter(records)
         while True:
-            interrupted = assembler.feed(iterator, min(limits.FEED_ROWS_MAX, limits.STREAM_ROWS_MAX))
+            interrupted = assembler.feed(iterator, self._writer.feed_rows_max)
             if interrupted is Interrupted.TAKE_BACK:
                 await self._settle()
                 await self._writer.applier.take_back()
@@ -266,6 +266,8 @@ class KafkaNode:
                     return event
                 if not await self._strayed(assembler, event):
                     return event
+            if interrupted is Interrupted.FULL and self._writer.gathered:
+                await self._commit_ready(assembler, even_idle=False)
             if self._writer.burdened:
                 await self._settle()
                 await self._commit_ready(assembler, even_idle=False)
@@ -307,10 +309,7 @@ class KafkaNode:
         if not groups.ready and not (even_idle and assembler.offset != checkpoint.offset):
             return
         if self._committing is not None and not self._committing.done():
-            if (
-                groups.ready.rows < limits.COMMIT_ROWS_MAX
-                and groups.ready.size_bytes < limits.COMMIT_BYTES_MAX
-            ):
+            if not self._writer.gathered and groups.ready.size_bytes < limits.COMMIT_BYTES_MAX:
                 return
             await self._settle()
         await self._settle()

@@ -42,6 +42,8 @@ class Store:
         self.checkpoint: Checkpoint | None = None
         self._layout = Layout({})
         self._writing: Writing | None = None
+        self._owing = False
+        """Bounded tables may hold too much: nothing was let go since the checkpoint was exact."""
         self._inode = _inode(path)
         try:
             self._learn()
@@ -91,17 +93,21 @@ class Store:
             )
         with redb_errors(self.path):
             meta = checkpoint_meta(checkpoint)
-            if self._writing is None and not batch.truncated and self._layout.is_plain(batch.ops):
+            plain = self._writing is None and not batch.truncated and self._layout.is_plain(batch.ops)
+            if plain and not (self._owing and self._layout.bounds):
                 self.database.apply(batch.ops, meta)
             else:
                 writing = self._begin()
                 writing.put(batch)
-                # At the end of whole groups: what makes room may come after what needs it.
-                writing.evict()
+                # At the end of whole groups: what makes room may come after what needs it. Where rows are
+                # newer than the checkpoint, what has to stay is known when all of them have come.
+                if checkpoint.exact:
+                    writing.evict(everything=self._owing)
                 writing.transaction.set_meta(meta)
                 writing.transaction.commit()
                 self._writing, self._layout = None, writing.layout
         self.checkpoint = checkpoint
+        self._owing = not checkpoint.exact
 
     def stream(self, batch: Batch) -> None:
         """Writes a part of a group that is too big for memory; nobody sees it before the commit."""
@@ -137,6 +143,7 @@ class Store:
             raise UsageError(f"{self.path} is a redb file, but no cache of ours", "give another --cache path")
         self.checkpoint = read_checkpoint(meta)
         self._layout = Layout(read_definitions(meta))
+        self._owing = self.checkpoint is not None and not self.checkpoint.exact
 
     def _begin(self) -> Writing:
         if self._writing is None:

@@ -56,6 +56,8 @@ class CacheWriter:
         shared: other processes may read while we write.
         check: verify every page at the start also after a clean end.
         lock_seconds: how long to wait for another writer to go.
+        commit_rows: how many rows of whole groups are gathered for one commit at most; None: as many as
+            commits grow faster with.
         listener: others may talk to the node through it while this is open.
         live: where counters are kept, which outlive this writer where a node opens it again.
         orders: what the node was asked for, likewise.
@@ -69,6 +71,7 @@ class CacheWriter:
         shared: bool = True,
         check: bool = False,
         lock_seconds: float = 0.0,
+        commit_rows: int | None = None,
         listener: Listener | None = None,
         live: Live | None = None,
         orders: Orders | None = None,
@@ -82,6 +85,7 @@ class CacheWriter:
         self._shared = shared
         self._check = check
         self._lock_seconds = lock_seconds
+        self._commit_rows = commit_rows
         self._lock = NodeLock(path)
         self._applier: Applier | None = None
         self.database_id = ""
@@ -134,6 +138,16 @@ class CacheWriter:
     def database(self) -> _redb.Database | None:
         """The open file, to be read from any thread; None while there is none."""
         return None if self._applier is None else self._applier.database
+
+    @property
+    def gathered(self) -> bool:
+        """Whether the whole groups in memory are as many rows as one commit should have."""
+        return self.groups.ready.rows >= (self._commit_rows or limits.COMMIT_ROWS_MAX)
+
+    @property
+    def feed_rows_max(self) -> int:
+        """After how many rows to look whether they are enough for a commit, or too much for memory."""
+        return min(self._commit_rows or limits.FEED_ROWS_MAX, limits.FEED_ROWS_MAX, limits.STREAM_ROWS_MAX)
 
     @property
     def burdened(self) -> bool:

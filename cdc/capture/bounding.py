@@ -12,25 +12,25 @@ from schemas.definition import Follow
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from cdc.capture.table import Table
 
 _CORRECT = "correct it in the configuration"
 
 
-def bounded(tables: Mapping[str, Table], *, strict: bool) -> dict[str, Table]:
+def bounded(tables: Mapping[str, Table], optional: Collection[str] | None) -> dict[str, Table]:
     """Give the captured tables with the names that their settings mean.
 
     Args:
         tables: all captured tables.
-        strict: refuse to follow a table that is not captured (when a command starts); otherwise it has no
-            rows to follow (when it was dropped meanwhile).
+        optional: folded names of those that may be followed though they are not captured: they have no rows
+            to follow. None for all (when one was dropped meanwhile).
 
     Raises:
         UsageError: a setting does not fit; its path is named.
     """
-    resolved = {name: _resolved(table, tables, strict=strict) for name, table in tables.items()}
+    resolved = {name: _resolved(table, tables, optional) for name, table in tables.items()}
     check_cycles({name: table.settings.follow for name, table in resolved.items() if table.settings.follow})
     return resolved
 
@@ -51,13 +51,13 @@ def check_cycles(follows: Mapping[str, Follow]) -> None:
             del left[name]
 
 
-def _resolved(table: Table, tables: Mapping[str, Table], *, strict: bool) -> Table:
+def _resolved(table: Table, tables: Mapping[str, Table], optional: Collection[str] | None) -> Table:
     settings, path = table.settings, join("tables", table.name)
     if settings.keep_by is not None:
         settings = replace(settings, keep_by=_column(table, settings.keep_by, f"{path}.keep_by"))
     if settings.follow is not None:
         column = _column(table, settings.follow.column, f"{path}.follow.column")
-        parents = _parents(settings.follow.tables, tables, f"{path}.follow.table", strict=strict)
+        parents = _parents(settings.follow.tables, tables, f"{path}.follow.table", optional)
         settings = replace(settings, follow=Follow(parents, column))
     return table if settings is table.settings else replace(table, settings=settings)
 
@@ -70,14 +70,14 @@ def _column(table: Table, name: str, path: str) -> str:
 
 
 def _parents(
-    names: tuple[str, ...], tables: Mapping[str, Table], path: str, *, strict: bool
+    names: tuple[str, ...], tables: Mapping[str, Table], path: str, optional: Collection[str] | None
 ) -> tuple[str, ...]:
     captured = {folded(name): table for name, table in tables.items()}
     parents: list[str] = []
     for name in names:
         parent = captured.get(folded(name))
         if parent is None:
-            if strict:
+            if optional is not None and folded(name) not in optional:
                 raise UsageError(f'{path} names "{name}", which is not captured', _CORRECT)
             parents.append(name)
             continue

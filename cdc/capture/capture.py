@@ -68,6 +68,8 @@ class Capture:
         tables: names of the tables to capture; None for every ordinary one.
         key_columns: the identity of tables without a primary key, by table.
         settings: what of a table is published, by table.
+        optional: those of ``tables`` that need not be there, and whose ``key_columns`` a primary key
+            overrides.
         hash_key: what columns are hashed with, where settings say so.
         auth_token: what a server knows us by.
     """
@@ -79,6 +81,7 @@ class Capture:
         tables: Sequence[str] | None = None,
         key_columns: Mapping[str, Sequence[str]] | None = None,
         settings: Mapping[str, TableSettings] | None = None,
+        optional: Collection[str] = (),
         hash_key: HashKey | None = None,
         auth_token: str | None = None,
     ) -> None:
@@ -89,6 +92,7 @@ class Capture:
             {name: tuple(columns) for name, columns in (key_columns or {}).items()},
             dict(settings or {}),
             hash_key,
+            frozenset(optional),
         )
         self._settings = settings_digest(self._selection)
         self._client: Client | None = None

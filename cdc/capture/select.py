@@ -55,9 +55,11 @@ def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Sele
     keys = {folded(name): columns for name, columns in selection.key_columns.items()}
     settings = {folded(name): (name, value) for name, value in selection.settings.items()}
     listed = None if selection.tables is None else {folded(name) for name in selection.tables}
+    optional = {folded(name) for name in selection.optional}
     if strict:
         for name in dict.fromkeys((*(selection.tables or ()), *selection.key_columns, *selection.settings)):
-            _check_exists(name, names)
+            if folded(name) not in optional:
+                _check_exists(name, names)
     tables: dict[str, Table] = {}
     skipped: list[Skipped] = []
     for name in sorted(schema.tables):
@@ -65,10 +67,11 @@ def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Sele
         asked = listed is not None and folded(name) in listed
         if info.kind == SHADOW or (listed is not None and not asked):
             continue
+        required = folded(name) not in optional
         try:
-            table = _table(info, keys.get(folded(name)), asked=asked)
+            table = _table(info, keys.get(folded(name)), asked=asked, may_override=not required)
         except _UnusableError as error:
-            if strict and (asked or folded(name) in keys):
+            if strict and required and (asked or folded(name) in keys):
                 raise UsageError(
                     f'table "{name}" cannot be captured: {error}', "see key_columns, or take it off the list"
                 ) from None
@@ -79,7 +82,7 @@ def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Sele
                 configured, asked_for = settings[folded(name)]
                 tables[name] = masked(table, asked_for, selection.hash_key, configured)
     skipped += [Skipped(name, "its name is not UTF-8") for name in schema.unnameable]
-    return Selected(bounded(tables, strict=strict), tuple(skipped))
+    return Selected(bounded(tables, optional if strict else None), tuple(skipped))
 
 
 async def check_conditions(transaction: Transaction, selected: Selected) -> None:
@@ -124,7 +127,9 @@ def _check_exists(name: str, names: set[str]) -> None:
         )
 
 
-def _table(info: TableInfo, key_columns: tuple[str, ...] | None, *, asked: bool) -> Table:
+def _table(
+    info: TableInfo, key_columns: tuple[str, ...] | None, *, asked: bool, may_override: bool = False
+) -> Table:
     if not info.name:
         raise _UnusableError("its name is empty, and no table of a cache can have such a name")
     if info.kind == PRESUMED_SHADOW and not asked:
@@ -136,6 +141,7 @@ def _table(info: TableInfo, key_columns: tuple[str, ...] | None, *, asked: bool)
     if (
         key_columns is not None
         and declared
+        and not may_override
         and tuple(map(folded, key_columns)) != tuple(map(folded, declared))
     ):
         raise _UnusableError("key_columns may not override its primary key")

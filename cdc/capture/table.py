@@ -95,10 +95,12 @@ class Selection(msgspec.Struct, frozen=True):
 
     ``tables``: their names, None for every ordinary one. ``key_columns``: the identity of tables without a
     primary key, by table. ``settings``: what of a table is published, by table. ``hash_key``: what columns
-    are hashed with.
+    are hashed with. ``optional``: tables that need not be there, and whose primary keys go before
+    ``key_columns``.
     """
 
     tables: tuple[str, ...] | None = None
     key_columns: dict[str, tuple[str, ...]] = {}
     settings: dict[str, TableSettings] = {}
     hash_key: HashKey | None = None
+    optional: frozenset[str] = frozenset()

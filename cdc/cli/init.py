@@ -18,6 +18,7 @@ from schemas.errors import UsageError
 PRESETS = ("memory",)
 
 TEMPLATE = Path(__file__).with_name("cdc.toml.template")
+PRESET_TEMPLATE = Path(__file__).with_name("memory.toml.template")
 
 _KAFKA: tuple[str, ...] = ("[kafka]", 'bootstrap_servers = "localhost:9092"', 'topic = "cdc.app"')
 """Lines of the template that one of Kafka's flags takes the comment from; half a section is none."""
@@ -33,10 +34,10 @@ def init(
     """Write a commented cdc.toml to start from, filled in from the flags; an existing one is left alone."""
     if preset is not None and preset not in PRESETS:
         raise UsageError("there is no such preset", f"allowed: {', '.join(PRESETS)}")
-    if preset is not None:
-        raise values.not_available(f"the preset {preset}", "leave --preset out")
     path = common.config or DEFAULT_FILE
     content = filled_in(TEMPLATE.read_text(encoding="utf-8"), common)
+    if preset is not None:
+        content += PRESET_TEMPLATE.read_text(encoding="utf-8")
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(content)

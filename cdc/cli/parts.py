@@ -38,6 +38,7 @@ def open_capture(config: Config) -> Capture:
         tables=source.tables,
         key_columns=keys,
         settings=settings,
+        optional=config.optional,
         hash_key=HashKey(source.hash_key.reveal()) if hashed and source.hash_key is not None else None,
         auth_token=token,
     )

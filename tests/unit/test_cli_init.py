@@ -57,17 +57,23 @@ def test_it_writes_where_the_configuration_is_said_to_be(cdc: Cdc):
     assert cdc("init", "--config", "no/such/folder.toml").code == 2
 
 
-@pytest.mark.parametrize(
-    ("preset", "line"),
-    [
-        ("memory", "error: the preset memory is not available in this version yet; leave --preset out\n"),
-        ("other", "error: there is no such preset; allowed: memory\n"),
-    ],
-)
-def test_a_preset_is_refused(cdc: Cdc, preset: str, line: str):
-    ended = cdc("init", "--preset", preset)
-    assert (ended.code, ended.err) == (2, line)
+def test_an_unknown_preset_is_refused(cdc: Cdc):
+    ended = cdc("init", "--preset", "other")
+    assert (ended.code, ended.err) == (2, "error: there is no such preset; allowed: memory\n")
     assert not Path("cdc.toml").exists()
+
+
+def test_the_preset_of_the_memory_is_written_with_its_defaults(cdc: Cdc, tmp_path: Path):
+    assert cdc("init", "--preset", "memory", "--topic", "cdc.memory").code == 0
+    config = load(Path("cdc.toml"))
+    bare = tmp_path / "bare.toml"
+    bare.write_text('[source]\nurl = "file:app.db"\n[preset.memory]\n')
+    assert (config.tables, config.need_source(), config.cache.commit_rows) == (
+        load(bare).tables,
+        load(bare).need_source(),
+        100,
+    )
+    assert config.need_kafka().topic == "cdc.memory"
 
 
 def test_it_fills_in_what_the_flags_say(cdc: Cdc):

@@ -10,7 +10,11 @@ import pytest
 
 from cdc.config import CacheConfig, Config, SourceConfig
 from cdc.config_file import Overrides, load
+from cdc.table_settings import TableSettings
+from schemas.definition import Follow
 from schemas.errors import UsageError
+
+FOLLOW = "follow = { table = 'b', column = 'y' }"
 
 EVERYTHING = """
 [source]
@@ -215,10 +219,89 @@ def test_a_wrong_value_is_refused_with_its_path_and_what_is_allowed(text: str, l
             '[source]\nurl = "a"\ntables = ["b"]\n[tables.c]\nkey_columns = ["x"]',
             "tables.c is about a table that source.tables leaves out",
         ),
+        ("[tables.a]\nkeep = 1", "tables.a.keep needs tables.a.keep_by"),
+        ("[tables.a]\nkeep_by = 'x'", "tables.a.keep_by needs tables.a.keep"),
+        (
+            f"[tables.a]\nkeep = 1\nkeep_by = 'x'\n{FOLLOW}",
+            "tables.a has keep and follow, which contradict each other",
+        ),
+        (
+            f"[source]\nurl = 'a'\ntables = ['a', 'c']\n[tables.a]\n{FOLLOW}",
+            'tables.a.follow.table names "b", which source.tables leaves out',
+        ),
+        (
+            f"[tables.a]\n{FOLLOW}\n[tables.B]\nfollow = {{ table = ['c', 'A'], column = 'y' }}",
+            "follow goes in a circle: a, b",
+        ),
     ],
 )
 def test_a_contradiction_is_refused(text: str, line: str):
     assert line in refused(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("keep = 0", "tables.a.keep is not allowed as it stands; allowed: a number of rows, 1 to"),
+        ("keep = true", "tables.a.keep is not allowed"),
+        ("keep = '5'", "tables.a.keep is not allowed"),
+        ("keep_by = ''", "tables.a.keep_by is not allowed"),
+        ("follow = 'b'", 'tables.a.follow is not allowed as it stands; allowed: { table = "TABLE"'),
+        ("follow = { table = 'b' }", "tables.a.follow.column is missing"),
+        ("follow = { column = 'b' }", "tables.a.follow.table is missing"),
+        ("follow = { table = [], column = 'b' }", "tables.a.follow.table is not allowed"),
+        ("follow = { tables = 'b', column = 'b' }", "tables.a.follow.tables is not a configuration key"),
+    ],
+)
+def test_bounds_that_are_none_are_refused(text: str, line: str):
+    assert line in refused(f"[tables.a]\n{text}")
+
+
+def test_bounds_are_read():
+    config = configured(
+        "[tables.a]\nkeep = 7\nkeep_by = 'at'\n[tables.b]\nfollow = { table = 'a', column = 'of' }\n"
+        "[tables.c]\nfollow = { table = ['a', 'b'], column = 'of' }"
+    )
+    assert config.tables["a"].settings == TableSettings(keep=7, keep_by="at")
+    assert config.tables["b"].settings == TableSettings(follow=Follow(("a",), "of"))
+    assert config.tables["c"].settings == TableSettings(follow=Follow(("a", "b"), "of"))
+
+
+def test_the_preset_knows_the_memorys_tables():
+    config = configured("[source]\nurl = 'a'\n[preset.memory]\nmax_episodes_cache = 5\nbatch_size = 7")
+    tables = {name: table.settings for name, table in config.tables.items()}
+    assert tables["episodes"] == TableSettings(keep=5, keep_by="start_time")
+    parents = ("episodes", "patterns", "heuristics")
+    assert tables["embeddings"] == TableSettings(follow=Follow(parents, "item_id"))
+    assert tables["patterns"] == tables["heuristics"] == TableSettings()
+    assert set(config.need_source().tables or ()) == set(tables) == config.optional
+    assert config.cache.commit_rows == 7
+
+
+def test_what_is_said_of_a_table_goes_before_the_preset():
+    config = configured(
+        "[source]\nurl = 'a'\ntables = ['Episodes', 'embeddings', 'more']\n[preset.memory]\n"
+        "sync_patterns = false\n[tables.EPISODES]\nexclude = ['steps']"
+    )
+    assert config.need_source().tables == ("Episodes", "embeddings", "more")
+    assert config.tables["EPISODES"].settings == TableSettings(
+        keep=1000, keep_by="start_time", exclude=("steps",)
+    )
+    assert config.tables["embeddings"].settings == TableSettings(follow=Follow(("episodes",), "item_id"))
+    assert (set(config.tables), config.optional) == ({"EPISODES", "embeddings"}, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("batch_size = 0", "preset.memory.batch_size is not allowed"),
+        ("max_episodes_cache = -1", "preset.memory.max_episodes_cache is not allowed"),
+        ("sync_patterns = 1", "preset.memory.sync_patterns is not allowed as it stands; allowed: true or"),
+        ("cache = 1", "preset.memory.cache is not a configuration key"),
+    ],
+)
+def test_a_wrong_preset_is_refused(text: str, line: str):
+    assert line in refused(f"[preset.memory]\n{text}")
 
 
 def test_table_names_are_the_same_in_upper_and_lower_case():
@@ -233,13 +316,9 @@ def test_table_names_are_the_same_in_upper_and_lower_case():
         *(
             (f"[tables.a]\n{key} = {value}", f"tables.a.{key}")
             for key, value in {
-                "keep": "1",
-                "keep_by": "'x'",
-                "follow": "{ table = 'x', column = 'y' }",
                 "index": "['x']",
             }.items()
         ),
-        ("[preset.memory]", "preset.memory"),
         ("[source]\nurl = 'a'\nimage = 'row'", "source.image"),
     ],
 )
