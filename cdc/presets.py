@@ -32,6 +32,7 @@ RELATIONSHIPS = "episode_relationships"
 _RELATIONSHIP = ("from_episode_id", "to_episode_id", "relationship_type")
 
 _PLAIN = TableSettings()
+_BY_TEXT = TableSettings(key_type="text")
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -52,12 +53,12 @@ class Memory(msgspec.Struct, frozen=True):
     def tables(self, listed: Collection[str] | None) -> dict[str, TableConfig]:
         """The application's tables, with what is cached of them; of those listed, if some are."""
         items = (EPISODES, *(LEARNT if self.sync_patterns else ()))
-        settings: dict[str, TableSettings] = dict.fromkeys(items, _PLAIN)
-        settings[EPISODES] = TableSettings(keep=self.max_episodes_cache, keep_by="start_time")
+        settings: dict[str, TableSettings] = dict.fromkeys(items, _BY_TEXT)
+        settings[EPISODES] = replace(_BY_TEXT, keep=self.max_episodes_cache, keep_by="start_time")
         if listed is not None:
             settings = {name: one for name, one in settings.items() if name in listed}
         if self.sync_embeddings and settings:
-            settings[EMBEDDINGS] = TableSettings(follow=Follow(tuple(settings), "item_id"))
+            settings[EMBEDDINGS] = replace(_BY_TEXT, follow=Follow(tuple(settings), "item_id"))
         tables = {name: TableConfig(settings=one) for name, one in settings.items()}
         tables[RELATIONSHIPS] = TableConfig(key_columns=_RELATIONSHIP)
         return {name: table for name, table in tables.items() if listed is None or name in listed}

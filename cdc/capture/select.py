@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from cdc.capture.bounding import bounded
 from cdc.capture.ddl import FORMAT
@@ -80,6 +81,8 @@ def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Sele
             tables[name] = table
             if folded(name) in settings:
                 configured, asked_for = settings[folded(name)]
+                if not required and not _fits_text(table):
+                    asked_for = replace(asked_for, key_type="tuple")
                 tables[name] = masked(table, asked_for, selection.hash_key, configured)
     skipped += [Skipped(name, "its name is not UTF-8") for name in schema.unnameable]
     return Selected(bounded(tables, optional if strict else None), tuple(skipped))
@@ -116,6 +119,11 @@ async def leave_out_unreadable(transaction: Transaction, schema: Schema, selecte
                 del tables[name]
                 skipped.append(Skipped(name, f"it cannot be read from here: {error.message}"))
     return Selected(tables, tuple(sorted(skipped)))
+
+
+def _fits_text(table: Table) -> bool:
+    """Whether keys may be kept as native text, which a preset asks for without knowing the table."""
+    return len(table.key) == 1 and table.key[0].affinity in ("TEXT", "BLOB")
 
 
 def _check_exists(name: str, names: set[str]) -> None:

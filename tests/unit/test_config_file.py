@@ -270,10 +270,10 @@ def test_bounds_are_read():
 def test_the_preset_knows_the_memorys_tables():
     config = configured("[source]\nurl = 'a'\n[preset.memory]\nmax_episodes_cache = 5\nbatch_size = 7")
     tables = {name: table.settings for name, table in config.tables.items()}
-    assert tables["episodes"] == TableSettings(keep=5, keep_by="start_time")
+    assert tables["episodes"] == TableSettings(keep=5, keep_by="start_time", key_type="text")
     parents = ("episodes", "patterns", "heuristics")
-    assert tables["embeddings"] == TableSettings(follow=Follow(parents, "item_id"))
-    assert tables["patterns"] == tables["heuristics"] == TableSettings()
+    assert tables["embeddings"] == TableSettings(follow=Follow(parents, "item_id"), key_type="text")
+    assert tables["patterns"] == tables["heuristics"] == TableSettings(key_type="text")
     assert set(config.need_source().tables or ()) == set(tables) == config.optional
     assert config.cache.commit_rows == 7
 
@@ -285,9 +285,11 @@ def test_what_is_said_of_a_table_goes_before_the_preset():
     )
     assert config.need_source().tables == ("Episodes", "embeddings", "more")
     assert config.tables["EPISODES"].settings == TableSettings(
-        keep=1000, keep_by="start_time", exclude=("steps",)
+        keep=1000, keep_by="start_time", exclude=("steps",), key_type="text"
     )
-    assert config.tables["embeddings"].settings == TableSettings(follow=Follow(("episodes",), "item_id"))
+    assert config.tables["embeddings"].settings == TableSettings(
+        follow=Follow(("episodes",), "item_id"), key_type="text"
+    )
     assert (set(config.tables), config.optional) == ({"EPISODES", "embeddings"}, frozenset())
 
 
