@@ -21,6 +21,7 @@ from schemas.errors import SourceError, SourceUnavailableError, UsageError
 if TYPE_CHECKING:
     from cdc.capture.introspect import IndexInfo, Schema, TableInfo
     from cdc.source import Transaction
+    from cdc.table_settings import TableSettings
 
 _BUILT_IN_COLLATIONS: Final = frozenset(("BINARY", "NOCASE", "RTRIM"))
 
@@ -81,9 +82,8 @@ def select_tables(schema: Schema, selection: Selection, *, strict: bool) -> Sele
             tables[name] = table
             if folded(name) in settings:
                 configured, asked_for = settings[folded(name)]
-                if not required and not _fits_text(table):
-                    asked_for = replace(asked_for, key_type="tuple")
-                tables[name] = masked(table, asked_for, selection.hash_key, configured)
+                fitting = asked_for if required else _fitting(table, asked_for)
+                tables[name] = masked(table, fitting, selection.hash_key, configured)
     skipped += [Skipped(name, "its name is not UTF-8") for name in schema.unnameable]
     return Selected(bounded(tables, optional if strict else None), tuple(skipped))
 
@@ -121,9 +121,10 @@ async def leave_out_unreadable(transaction: Transaction, schema: Schema, selecte
     return Selected(tables, tuple(sorted(skipped)))
 
 
-def _fits_text(table: Table) -> bool:
-    """Whether keys may be kept as native text, which a preset asks for without knowing the table."""
-    return len(table.key) == 1 and table.key[0].affinity in ("TEXT", "BLOB")
+def _fitting(table: Table, settings: TableSettings) -> TableSettings:
+    """Take away the native text keys that a preset asked for, where keys are numbers or several columns."""
+    textual = len(table.key) == 1 and table.key[0].affinity in ("TEXT", "BLOB")
+    return settings if textual else replace(settings, key_type="tuple")
 
 
 def _check_exists(name: str, names: set[str]) -> None:

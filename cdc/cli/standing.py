@@ -46,6 +46,7 @@ class WriterProcess:
             shared=cache.readers == "shared",
             check=cache.check == "open",
             lock_seconds=self._lock_seconds,
+            commit_rows=cache.commit_rows,
             listener=self.desk,
             live=self.live,
             orders=self.orders,
