@@ -32,7 +32,7 @@ from cdc.capture.table import Selection, Table
 from cdc.source import Statement, open_client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
     from typing import Any
 
     from cdc.capture.prune import Pruned
