@@ -10,12 +10,15 @@ import enum
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
 
 from consumers.fitness import MAP_MARKERS, NO_DEFINITION, WITH_ROW, fit, key_of, table_prefix
 from consumers.groups import Group, Verdict
 from schemas.codec import decode_definition, decode_event
 from schemas.errors import BadEventError
 from schemas.event import NIL, ROW_OPS, ChangeEvent, Op
+from schemas.parts import Joiner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,6 +148,7 @@ class Assembler:
         self._stopping: Interrupted | None = None
         """Why to stop as soon as what died was taken back."""
         self._prefixes: dict[str, bytes] = {}
+        self._joiner = Joiner()
         self._forget_run()
 
     def feed(self, records: Iterator[Record], limit: int) -> Interrupted | None:
@@ -156,7 +160,7 @@ class Assembler:
         stopping, self._stopping = self._stopping, None
         return stopping or self._feed(records, limit)
 
-    def _feed(self, records: Iterator[Record], limit: int) -> Interrupted | None:
+    def _feed(self, records: Iterator[Record], limit: int) -> Interrupted | None:  # noqa: C901 -- the hot loop
         added = 0
         counters = self.counters
         for record in records:
@@ -173,6 +177,12 @@ class Assembler:
             interrupted = self._begin(event) if event.index == 0 else self._continue(event)
             if interrupted in STOPS:
                 return interrupted
+            if self._applying and event.parts > 1:
+                event, interrupted = self._join(event, interrupted)
+                if event is None:
+                    if interrupted is not None:
+                        return interrupted
+                    continue
             if self._applying and event.op in ROW_OPS:
                 self._put(event, record)
                 added += 1
@@ -237,6 +247,24 @@ class Assembler:
         # The tail of a group whose beginning we did not see, or which something else has cut in two.
         return Interrupted.TAKE_BACK if self._abandon_open() else None
 
+    def _join(
+        self, event: ChangeEvent, interrupted: Interrupted | None
+    ) -> tuple[ChangeEvent | None, Interrupted | None]:
+        """Takes a part; gives the whole event with the last one. What does not fit together is dead."""
+        joiner = self._joiner
+        try:
+            if joiner.add(event.part, event.parts, event.after):
+                value = joiner.take()
+                if value is not None:
+                    return replace(event, after=Raw(value), part=0, parts=1), interrupted
+                return replace(event, op=Op.QUARANTINED, after=NIL, part=0, parts=1), interrupted
+            dead = event.last
+        except BadEventError:
+            dead = True
+        if dead and self._abandon_open():
+            interrupted = Interrupted.TAKE_BACK
+        return None, interrupted
+
     def _end(self, event: ChangeEvent) -> None:
         if self._applying:
             self.groups.end()
@@ -260,6 +288,7 @@ class Assembler:
         return self.groups.abandon()
 
     def _forget_run(self) -> None:
+        self._joiner.drop()
         self._running = False
         self._applying = False
         self._writer = 0

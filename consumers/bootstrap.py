@@ -10,6 +10,7 @@ from schemas.codec import decode_event
 from schemas.errors import BadEventError, KafkaUnavailableError
 from schemas.event import NIL
 from schemas.manifests import CHUNK_KEY, newest_snapshot
+from schemas.parts import Joiner
 from schemas.snapshot import decode_chunk
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ async def load_snapshot(
     """
     announcement = found.announcement
     expected = 0
+    joiner = Joiner()
     async with writer.loading(announcement.tables, announcement.position.epoch) as loading:
         pages = reader.pages(topics.snapshots, announcement.first_offset, announcement.last_offset + 1)
         async for page in pages:
@@ -123,7 +125,10 @@ async def load_snapshot(
                 if chunk.index != expected:
                     break
                 expected += 1
-                await _append(loading, chunk)
+                if chunk.parts > 1:
+                    await _append_part(loading, chunk, joiner)
+                else:
+                    await _append(loading, chunk)
         if expected != announcement.chunks or loading.rows != announcement.rows:
             raise KafkaUnavailableError(
                 f"the snapshot in {topics.snapshots} has {expected} of {announcement.chunks} chunks",
@@ -137,6 +142,17 @@ async def load_snapshot(
         )
     _log.info("loaded a snapshot", rows=announcement.rows, position=str(announcement.position.position))
     return announcement.rows
+
+
+async def _append_part(loading: Loading, chunk: Chunk, joiner: Joiner) -> None:
+    ((key, piece, change_id),) = chunk.rows
+    if not joiner.add(chunk.part, chunk.parts, piece):
+        return
+    row = joiner.take()
+    if row is None:
+        await loading.quarantine(chunk.table, key, change_id, since_ms=0)
+    else:
+        await loading.append(chunk.table, [(key, row, change_id)])
 
 
 async def _append(loading: Loading, chunk: Chunk) -> None:

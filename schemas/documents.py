@@ -50,6 +50,8 @@ FIELD_TEXTS: Final = {
     "prev_nonce": "The random number of the change log's row prev; null from a poller that did not tell yet.",
     "settings": "A digest of what is configured to be published; 0 where that is everything.",
     "prev_settings": "The settings of the group before, where those were others; null: the same.",
+    "part": "Which part of what is too large for one record this is, from 0.",
+    "parts": "How many parts that has; with more than 1, `after` is a BLOB: a piece of its msgpack encoding.",
 }
 """What each field of an event means."""
 
@@ -61,11 +63,20 @@ def events_schema() -> dict[str, Any]:
     )
     definitions = {name: _plain(schema) for name, schema in sorted(components.items())}
     definitions["Chunk"] = _with_titles(definitions["Chunk"], Chunk)
-    definitions["Chunk"]["prefixItems"][-1]["items"]["prefixItems"][1] = {
+    rows = definitions["Chunk"]["prefixItems"][Chunk.__struct_fields__.index("rows")]
+    rows["items"]["prefixItems"][1] = {
         "$ref": "#/$defs/Row",
-        "description": "nil: a row that no record can carry",
+        "description": "nil: a row that cannot be published; where `parts` is more than 1 a bin, its piece",
     }
-    own = {"Value": _value(), "Key": _key(), "Row": _row(), "Event": _event(), "EventArray": _event_array()}
+    part = _tagged("$blob", {"type": "string", "contentEncoding": "base64"}, "where `parts` is more than 1")
+    own = {
+        "Value": _value(),
+        "Key": _key(),
+        "Row": _row(),
+        "Part": part,
+        "Event": _event(),
+        "EventArray": _event_array(),
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": _IDENTIFIER,
@@ -174,11 +185,11 @@ def _event_array() -> dict[str, Any]:
 
 def _afters() -> list[tuple[tuple[str, ...], dict[str, Any]]]:
     null = {"type": "null"}
-    definition = {"$ref": "#/$defs/TableDefinition"}
+    definition, part = {"$ref": "#/$defs/TableDefinition"}, {"$ref": "#/$defs/Part"}
     without = tuple(sorted(OPS - {*_ROW_OPS, Op.TRUNCATE, Op.SNAPSHOT}))
     return [
-        (_ROW_OPS, {"$ref": "#/$defs/Row"}),
-        ((Op.TRUNCATE,), {"anyOf": [definition, null]}),
+        (_ROW_OPS, {"anyOf": [{"$ref": "#/$defs/Row"}, part]}),
+        ((Op.TRUNCATE,), {"anyOf": [definition, null, part]}),
         ((Op.SNAPSHOT,), {"$ref": "#/$defs/Announcement"}),
         (without, null),
         (tuple(sorted(CONTROL_OPS)), {}),

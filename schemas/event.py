@@ -75,6 +75,9 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ``last`` on the final one. ``prev_settings`` are those up to prev where they were others; such a group has
     all tables anew of which something else is published now. A record counts only if it landed at ``offset``.
     ``ts_ms`` is milliseconds since 1970, UTC.
+
+    What is too large for one record comes in ``parts`` consecutive ones, alike but for ``index``, ``last``,
+    ``offset``, ``part`` (from 0) and ``after``, which is then a bin: a piece of what it would be.
     """
 
     version: int
@@ -98,6 +101,8 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     prev_nonce: int | None = None
     settings: int = 0
     prev_settings: int | None = None
+    part: int = 0
+    parts: int = 1
 
     @property
     def head(self) -> Head:

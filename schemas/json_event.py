@@ -22,7 +22,15 @@ from schemas.rows import (
     encode_values,
     newer_version,
 )
-from schemas.values import BadValueError, row_from_json, row_to_json, values_from_json, values_to_json
+from schemas.values import (
+    BadValueError,
+    row_from_json,
+    row_to_json,
+    value_from_json,
+    value_to_json,
+    values_from_json,
+    values_to_json,
+)
 
 _DOCUMENT_OPS: Final = frozenset((Op.TRUNCATE, Op.SNAPSHOT))
 """Ops whose ``after`` is a document of ours (plain JSON types), not a row."""
@@ -36,7 +44,7 @@ def encode_event_json(event: ChangeEvent) -> bytes:
     """
     fields = {name: getattr(event, name) for name in ChangeEvent.__struct_fields__}
     fields["key"] = None if event.key == NIL else values_to_json(decode_values(event.key))
-    fields["after"] = None if event.after == NIL else _after_to_json(event.op, event.after)
+    fields["after"] = None if event.after == NIL else _after_to_json(event)
     return msgspec.json.encode(fields)
 
 
@@ -55,7 +63,7 @@ def decode_event_json(data: bytes) -> ChangeEvent:
         if version != EVENT_VERSION or fields["op"] not in OPS:
             raise bad_event("a JSON record that is no event (unknown version or op)")
         fields["key"] = _raw_key(fields["key"])
-        fields["after"] = _raw_after(fields["op"], fields["after"])
+        fields["after"] = _raw_after(fields["op"], fields["after"], fields["parts"])
         return ChangeEvent(**fields)
     except (BadEventError, UnsupportedVersionError):
         raise
@@ -88,17 +96,23 @@ _version_decoder = msgspec.json.Decoder(_Version)
 _fields_decoder = msgspec.json.Decoder(_Fields)
 
 
-def _after_to_json(op: str, after: msgspec.Raw) -> Any:
-    return msgspec.msgpack.decode(after) if op in _DOCUMENT_OPS else row_to_json(decode_row(after))
+def _after_to_json(event: ChangeEvent) -> Any:
+    if event.parts > 1:
+        return value_to_json(msgspec.msgpack.decode(event.after, type=bytes))
+    if event.op in _DOCUMENT_OPS:
+        return msgspec.msgpack.decode(event.after)
+    return row_to_json(decode_row(event.after))
 
 
 def _raw_key(form: Any) -> msgspec.Raw:
     return NIL if form is None else msgspec.Raw(encode_values(values_from_json(form)))
 
 
-def _raw_after(op: str, form: Any) -> msgspec.Raw:
+def _raw_after(op: str, form: Any, parts: int) -> msgspec.Raw:
     if form is None:
         return NIL
+    if parts > 1:
+        return msgspec.Raw(msgspec.msgpack.encode(value_from_json(form)))
     if op in _DOCUMENT_OPS:
         return msgspec.Raw(msgspec.msgpack.encode(form))
     row = row_from_json(form)

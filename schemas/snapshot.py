@@ -29,6 +29,9 @@ class Chunk(msgspec.Struct, array_like=True, frozen=True):
     """Rows of one table: (encoded key, encoded row, change id) each, and their place in the snapshot.
 
     ``snapshot`` is its random id, ``index`` counts its chunks from 0. Encoded as an array.
+
+    A row too large for one record is alone in ``parts`` consecutive chunks, alike but for ``index``, ``part``
+    (from 0) and the row, which is then a bin: a piece of the encoded row.
     """
 
     version: int
@@ -36,6 +39,8 @@ class Chunk(msgspec.Struct, array_like=True, frozen=True):
     index: int
     table: str
     rows: list[tuple[bytes, msgspec.Raw, int]]
+    part: int = 0
+    parts: int = 1
 
 
 class Announcement(msgspec.Struct, frozen=True):

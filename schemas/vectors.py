@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.codec import encode_definition, encode_event, encode_event_json
 from schemas.definition import Column, TableDefinition
 from schemas.event import EVENT_VERSION, NIL, ChangeEvent, Head, Op
 from schemas.keys import encode_key, record_key
+from schemas.parts import parts_of
 from schemas.rows import encode_row, encode_values
 from schemas.snapshot import (
     SNAPSHOT_VERSION,
@@ -191,6 +193,8 @@ def _chunk_vector() -> dict[str, Any]:
         "index": 0,
         "table": "episodes",
         "rows": rows,
+        "part": 0,
+        "parts": 1,
     }
     return {"json": fields, "msgpack": encode_chunk(chunk).hex()}
 
@@ -202,6 +206,7 @@ def _events() -> list[ChangeEvent]:
         encode_row(("id", "steps", "score"), (InvalidText(b"ep-\xff"), INTEGER_MIN, -math.inf))
     )
     definition = msgspec.Raw(encode_definition(_DEFINITION))
+    _, (begin, end) = parts_of(row, len(row))
     members: list[tuple[str, tuple[Value, ...] | None, msgspec.Raw]] = [
         (Op.DELETE, ("ep-1",), NIL),
         (Op.CREATE, (InvalidText(b"ep-\xff"),), moved),
@@ -209,11 +214,14 @@ def _events() -> list[ChangeEvent]:
         (Op.QUARANTINED, ("ep-2", None), NIL),
         (Op.TRUNCATE, None, definition),
         (Op.READ, ("ep-1",), row),
+        (Op.READ, ("ep-1",), begin),
+        (Op.READ, ("ep-1",), end),
     ]
     group = [
         _event(op, key, after, index=index, last=index == len(members) - 1)
         for index, (op, key, after) in enumerate(members)
     ]
+    group[-2:] = [replace(event, part=part, parts=2) for part, event in enumerate(group[-2:])]
     announcement = msgspec.Raw(encode_announcement(_ANNOUNCEMENT))
     alone = [(Op.HEARTBEAT, NIL), (Op.SNAPSHOT, announcement), (Op.END, NIL)]
     return group + [_event(op, None, after, index=0, last=True) for op, after in alone]

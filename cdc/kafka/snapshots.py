@@ -10,8 +10,11 @@ from msgspec import Raw
 
 from cdc import limits
 from cdc.kafka.sender import Sender
+from cdc.kafka.sizes import Fit, fit_of, key_fits
 from schemas.event import NIL
+from schemas.keys import record_key
 from schemas.manifests import CHUNK_KEY, MANIFEST_KEY
+from schemas.parts import parts_of
 from schemas.snapshot import SNAPSHOT_VERSION, Chunk, Manifest, encode_chunk, encode_manifest
 
 if TYPE_CHECKING:
@@ -53,11 +56,15 @@ class SnapshotWriter:
             await self._send_chunk()
             self._table = table
         for _, _, full_key, _, after, change_id, _ in page:
-            # A row that no record can carry is announced without its image: nodes mark its key, if that fits.
-            key = full_key if 2 * len(full_key) <= limits.RECORD_BYTES_MAX else b""
-            fits = after is not None and len(full_key) + len(after) <= limits.RECORD_BYTES_MAX
-            row = Raw(after) if after is not None and fits else NIL
-            size = len(key) + (len(after) if after is not None and fits else 1) + 16
+            name_bytes = len(record_key(table, full_key))
+            fit = Fit.NOT if after is None else fit_of(name_bytes, len(after))
+            if after is not None and fit is Fit.SPLIT:
+                await self._send_parts(full_key, after, change_id)
+                continue
+            # A row that cannot be published is announced without its image: nodes mark its key, if that fits.
+            key = full_key if key_fits(name_bytes) else b""
+            row = Raw(after) if after is not None and fit is Fit.WHOLE else NIL
+            size = len(key) + len(row) + 16
             if self._bytes + size > limits.CHUNK_BYTES:
                 await self._send_chunk()
             self._rows.append((key, row, change_id))
@@ -94,10 +101,19 @@ class SnapshotWriter:
         await self._sender.append(MANIFEST_KEY, encode_manifest(manifest))
         await self._sender.flush()
 
-    async def _send_chunk(self, *, even_empty: bool = False) -> None:
+    async def _send_parts(self, key: bytes, row: bytes, change_id: int) -> None:
+        """Sends one row over several chunks."""
+        await self._send_chunk()
+        parts, pieces = parts_of(row, limits.RECORD_BYTES_MAX // 2)
+        for part, piece in enumerate(pieces):
+            self._rows = [(key, piece, change_id)]
+            await self._send_chunk(part=part, parts=parts)
+        self._rows_written -= parts - 1
+
+    async def _send_chunk(self, *, even_empty: bool = False, part: int = 0, parts: int = 1) -> None:
         if not self._rows and not even_empty:
             return
-        chunk = Chunk(SNAPSHOT_VERSION, self._snapshot, self._chunks, self._table, self._rows)
+        chunk = Chunk(SNAPSHOT_VERSION, self._snapshot, self._chunks, self._table, self._rows, part, parts)
         await self._sender.append(CHUNK_KEY, encode_chunk(chunk))
         await self._sender.send()
         if self._first_offset is None:

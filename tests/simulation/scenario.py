@@ -271,11 +271,11 @@ class Scenario:
         self.world.note("disk", "is full for %.1f s", seconds)
 
     def big_row(self) -> None:
-        """A row about as large as one record may be."""
+        """A row as large as some records, or larger than a row may be."""
         rng, schema = self.world.rng, self.world.source.now.schema
         if "a" in schema:
             cells = [rng.randrange(1000) for _ in schema["a"].columns[1:]]
-            cells[0] = "x" * rng.randint(200, 420)
+            cells[0] = "x" * rng.choice((rng.randint(100, 420), rng.randint(300, 1700)))
             key = rng.randrange(_KEYS)
             self.world.source.transaction([("a", key, (key, *cells))])
             self.world.note("source", "commits a row of some %d bytes, key %d", len(cells[0]), key)

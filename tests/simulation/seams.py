@@ -33,6 +33,7 @@ import consumers.store
 import consumers.subscription
 import consumers.writer
 import schemas.kafka_admin
+import schemas.parts
 import schemas.retrying
 import schemas.topics
 from schemas.rows import RowEncoder
@@ -138,6 +139,7 @@ _LIMITS: list[tuple[Any, dict[str, Any]]] = [
             "MANIFEST_WAIT_SECONDS": 2.0,
         },
     ),
+    (schemas.parts, {"ROW_BYTES_MAX": 1500}),
     (schemas.topics, {"STALL_SECONDS_MAX": 8.0}),
     (schemas.retrying, {"BACKOFF_SECONDS_MAX": 2.0, "PAUSE_SECONDS_MIN": 0.1}),
     (cdc.kafka.polling, {"BACKOFF_SECONDS_MAX": 2.0}),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import msgspec
 import pytest
 
 from consumers.assembler import Assembler, Interrupted
 from consumers.groups import Groups
-from schemas.codec import decode_row
+from consumers.meta import QUARANTINE_TABLE
+from schemas import parts
+from schemas.codec import decode_event, decode_row, encode_event
 from schemas.errors import UnsupportedVersionError
 from schemas.event import ChangeEvent, Op
 from schemas.keys import decode_key
+from schemas.parts import parts_of
 from tests.support.events import TABLE, Landed, group, head
 
 MANY = 1_000_000
@@ -215,3 +220,67 @@ def test_control_records_move_only_the_offset(op: str):
     feed(subject, group(0, 3, 3, [], op=op))
     assert subject.groups.head == head(3)
     assert subject.offset == 1
+
+
+def in_parts(base: int, prev: int, high: int, value: str, *, writer: int = 1) -> list[Landed]:
+    """A group of row 1, which comes in three parts, and row 2 after it."""
+    (whole, after) = group(base, prev, high, [(1, value), (2, "b")], writer=writer)
+    event = decode_event(whole.value or b"")
+    count, pieces = parts_of(event.after, -(-len(event.after) // 3))
+    records = [
+        msgspec.structs.replace(event, after=piece, index=part, offset=base + part, part=part, parts=count)
+        for part, piece in enumerate(pieces)
+    ]
+    end = decode_event(after.value or b"")
+    records.append(msgspec.structs.replace(end, index=count, offset=base + count))
+    keys = [whole.key] * count + [after.key]
+    return [
+        Landed(base + index, key, encode_event(one))
+        for index, (one, key) in enumerate(zip(records, keys, strict=True))
+    ]
+
+
+def test_a_row_in_parts_is_one_row():
+    subject = assembler()
+    feed(subject, in_parts(0, 0, 3, "a long value"))
+    assert applied(subject) == {1: "a long value", 2: "b"}
+    assert subject.offset == 4
+
+
+def test_a_group_torn_inside_a_row_dies_and_the_next_one_is_not_touched_by_it():
+    subject = assembler()
+    feed(subject, in_parts(0, 0, 3, "a long value")[:2])
+    feed(subject, in_parts(2, 0, 4, "another value", writer=2))
+    assert applied(subject) == {1: "another value", 2: "b"}
+    assert subject.counters.torn == 1
+
+
+def test_a_row_whose_parts_do_not_follow_each_other_kills_its_group():
+    records = in_parts(0, 0, 3, "a long value")
+    event = decode_event(records[1].value or b"")
+    records[1] = msgspec.structs.replace(
+        records[1], value=encode_event(msgspec.structs.replace(event, part=2))
+    )
+    subject = assembler()
+    feed(subject, records + group(4, 0, 4, [(7, "z")], writer=2))
+    assert applied(subject) == {7: "z"}
+
+
+def test_a_group_that_ends_inside_a_row_is_dead():
+    records = in_parts(0, 0, 3, "a long value")[:2]
+    event = decode_event(records[1].value or b"")
+    records[1] = msgspec.structs.replace(
+        records[1], value=encode_event(msgspec.structs.replace(event, last=True))
+    )
+    subject = assembler()
+    feed(subject, records)
+    assert applied(subject) == {}
+    assert subject.groups.head == head(0)
+
+
+def test_a_row_larger_than_one_may_be_is_marked_as_not_published():
+    subject = assembler()
+    with mock.patch.object(parts, "ROW_BYTES_MAX", 10):
+        feed(subject, in_parts(0, 0, 3, "a long value"))
+    assert applied(subject) == {1: None, 2: "b"}
+    assert subject.groups.ready.ops[QUARANTINE_TABLE]

@@ -106,8 +106,14 @@ PLAIN = ChangeEvent(
     prev_nonce=14,
     settings=15,
     prev_settings=16,
+    part=0,
+    parts=1,
 )
-PLAIN_HEX = "dc001501a175a1749101c081a16102030405060708090a0bc30c0d0e0f10"
+PLAIN_HEX = (
+    "dc001701a175"  # version and op
+    "a1749101c081a16102"  # table, key, before, after
+    "030405060708090a0bc30c0d0e0f100001"
+)
 
 
 def test_an_event_is_an_array_of_its_fields_in_order():
@@ -191,7 +197,7 @@ def test_a_version_that_never_was_is_no_event(version):
 
 def test_fields_that_a_later_minor_version_appends_are_ignored():
     data = encode_event(PLAIN)
-    assert decode_event(b"\xdc\x00\x16" + data[3:] + b"\xa3new") == PLAIN
+    assert decode_event(b"\xdc\x00\x18" + data[3:] + b"\xa3new") == PLAIN
     document = json.loads(encode_event_json(PLAIN))
     assert decode_event(json.dumps({**document, "new": 1}).encode()) == PLAIN
 

@@ -116,7 +116,7 @@ def test_an_independent_reader_agrees_on_a_chunk():
     fields = GOLDEN["chunk"]["json"]
     rows = [[bytes.fromhex(row["key"]), as_read(row["after"]), row["change_id"]] for row in fields["rows"]]
     assert exact(read_msgpack(bytes.fromhex(GOLDEN["chunk"]["msgpack"]))) == exact(
-        [*list(fields.values())[:-1], rows]
+        [rows if name == "rows" else field for name, field in fields.items()]
     )
 
 
@@ -144,7 +144,7 @@ def test_an_event_is_the_same_from_its_json_form():
 def test_an_event_of_an_earlier_version_lacks_what_was_appended_since():
     later = [field.name for field in msgspec.structs.fields(ChangeEvent) if not field.required]
     assert later
-    for item in GOLDEN["events"]:
+    for item in (one for one in GOLDEN["events"] if one["json"]["parts"] == 1):
         fields = {name: value for name, value in item["json"].items() if name not in later}
         from_json = decode_event(msgspec.json.encode(fields))
         array = msgspec.msgpack.decode(bytes.fromhex(item["msgpack"]), type=list[msgspec.Raw])
