@@ -15,7 +15,9 @@ from schemas.errors import (
     CdcError,
     GaveUpError,
     KafkaUnavailableError,
+    MissingRightError,
     UnsupportedVersionError,
+    UsageError,
     may_heal,
 )
 from schemas.retrying import Backoff, pause
@@ -91,20 +93,23 @@ async def follow_forever(
 
     Raises:
         CacheBusyError: another process writes this cache.
+        MissingRightError, UsageError: Kafka refuses us from the start.
     """
     backoff = Backoff()
-    begun = asyncio.Event()
+    begun, reached = asyncio.Event(), asyncio.Event()
     live: Live | None = None
     while not stop.is_set():
         try:
             async with open_writer() as writer:
                 begun.set()
                 live = writer.live
-                node = KafkaNode(writer, client_options, topics, stop, source=source)
+                node = KafkaNode(writer, client_options, topics, stop, source=source, reached=reached)
                 await _follow(node, writer, backoff, stop)
         except CdcError as error:
-            # A full disk, say: readers are served from the last commit meanwhile.
-            if not may_heal(error, begun=begun.is_set()):
+            # A full disk, say: readers are served from the last commit meanwhile. What Kafka refuses from the
+            # start is for whoever started us.
+            refused = isinstance(error, (MissingRightError, UsageError)) and not reached.is_set()
+            if not may_heal(error, begun=begun.is_set() and not refused):
                 raise
             if live is not None:
                 live.stumbled(error.message, failed=isinstance(error, CacheError))

@@ -58,6 +58,7 @@ class KafkaNode:
         stop: ends it in good order.
         rebuild: begin with the newest snapshot, whatever the cache holds.
         source: loads everything from the source into the cache, where a node has access to it.
+        reached: set when the topic is read for the first time.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class KafkaNode:
         *,
         rebuild: bool = False,
         source: LoadFromSource | None = None,
+        reached: asyncio.Event | None = None,
     ) -> None:
+        self._reached = reached
         self._writer = writer
         self._client_options = client_options
         self._topics = topics
@@ -124,6 +127,8 @@ class KafkaNode:
         self._seen = Counters()
         options = self._client_options()
         async with Subscription(options, self._topics.events, self._writer.node, offset) as subscription:
+            if self._reached is not None:
+                self._reached.set()
             try:
                 stopped_by = await self._apply(subscription, assembler, offset, once=once)
                 await self._settle()

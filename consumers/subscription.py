@@ -9,8 +9,10 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumers import limits
-from schemas.errors import KafkaUnavailableError
-from schemas.topics import PARTITION, TopicGoneError, kafka_errors, stop_client
+from schemas.errors import KafkaUnavailableError, MissingRightError
+from schemas.kafka_access import group_rights, missing_right, require_topic_rights
+from schemas.kafka_rights import Right
+from schemas.topics import PARTITION, READING, TopicGoneError, kafka_errors, stop_client
 
 if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
@@ -42,6 +44,18 @@ class Subscription:
         self._committing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        await self._open()
+        if self._group is not None and not await self._may_commit(self._group):
+            # aiokafka would raise it from every fetch.
+            await stop_client(self._consumer)
+            self._group = None
+            await self._open()
+        self._consumer.assign([self._partition])
+        self._consumer.seek(self._partition, self._start)
+        self._last_seen = asyncio.get_running_loop().time()
+        return self
+
+    async def _open(self) -> None:
         self._consumer = AIOKafkaConsumer(
             **{
                 "max_partition_fetch_bytes": limits.FETCH_BYTES_MAX,
@@ -55,13 +69,25 @@ class Subscription:
         try:
             async with kafka_errors("connecting to Kafka"):
                 await self._consumer.start()
+                await require_topic_rights(self._consumer._client, {self._topic: READING})  # noqa: SLF001 -- no other way
         except BaseException:
             await stop_client(self._consumer)
             raise
-        self._consumer.assign([self._partition])
-        self._consumer.seek(self._partition, self._start)
-        self._last_seen = asyncio.get_running_loop().time()
-        return self
+
+    async def _may_commit(self, group: str) -> bool:
+        """Whether the group may be told our offset; nothing of ours depends on it."""
+        try:
+            async with kafka_errors(f"asking for group {group}"):
+                rights = await group_rights(self._consumer._client, group)  # noqa: SLF001 -- no other way
+        except (KafkaUnavailableError, MissingRightError):
+            return True
+        if rights is None or Right.READ in rights:
+            return True
+        missing = missing_right((Right.READ,), f"group {group}")
+        _log.warning(
+            "the Kafka group will not show our offset", reason=missing.message, remedy=missing.remedy
+        )
+        return False
 
     async def __aexit__(self, *exc: object) -> None:
         if self._committing is not None:
@@ -106,6 +132,8 @@ class Subscription:
 
     def tell_group(self, offset: int) -> None:
         """Commits a durable offset to the Kafka group now and then, without ever waiting for it."""
+        if self._group is None:
+            return
         now = asyncio.get_running_loop().time()
         under_way = self._committing is not None and not self._committing.done()
         if offset == self._committed or under_way:
@@ -119,14 +147,14 @@ class Subscription:
         """Commits a durable offset to the Kafka group before leaving, best effort."""
         if self._committing is not None:
             await asyncio.wait([self._committing])
-        if offset != self._committed:
+        if offset != self._committed and self._group is not None:
             await self._commit(offset)
 
     async def _commit(self, offset: int) -> None:
         try:
             async with kafka_errors("committing an offset", limits.KAFKA_REQUEST_SECONDS):
                 await self._consumer.commit({self._partition: offset})
-        except KafkaUnavailableError as error:
+        except (KafkaUnavailableError, MissingRightError) as error:
             _log.warning("the Kafka group does not know our offset", reason=error.message, offset=offset)
         else:
             self._committed = offset
@@ -134,6 +162,7 @@ class Subscription:
     async def _look_alive(self) -> None:
         """Silence may be an idle topic, a broker that is away, or a topic that was deleted: asks which."""
         async with kafka_errors(f"watching topic {self._topic}"):
+            await require_topic_rights(self._consumer._client, {self._topic: READING})  # noqa: SLF001 -- no other way
             if self._topic not in await self._consumer.topics():
                 raise TopicGoneError(f"topic {self._topic} does not exist any more", "run: cdc poll")
             end = (await self._consumer.end_offsets([self._partition]))[self._partition]

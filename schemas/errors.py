@@ -76,6 +76,10 @@ class KafkaUnavailableError(CdcError):
     """Kafka cannot be reached now; trying again may help."""
 
 
+class MissingRightError(CdcError):
+    """Kafka's access control keeps us from something: an operator must grant it."""
+
+
 class CacheError(CdcError):
     """The cache file failed while working."""
 
@@ -99,9 +103,9 @@ class BadEventError(CdcError):
 def may_heal(error: CdcError, *, begun: bool) -> bool:
     """Whether a program that runs for ever tries again after this error.
 
-    What was given wrong, and a cache that somebody else writes, are told at once; once it worked (``begun``),
-    whatever goes away may come back. What only a person can decide ends it at any time.
+    What was given wrong, what we may not do, and a cache that somebody else writes, are told at once; once it
+    worked (``begun``), whatever goes away may come back. What only a person can decide ends it at any time.
     """
     if isinstance(error, (OperatorError, UnsupportedVersionError)):
         return False
-    return begun or not isinstance(error, (UsageError, CacheBusyError))
+    return begun or not isinstance(error, (UsageError, CacheBusyError, MissingRightError))

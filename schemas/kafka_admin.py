@@ -16,6 +16,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from schemas.kafka_access import group_rights_of
 from schemas.kafka_rights import GroupsWithRights, MetadataWithRights, Right, rights_of
 from schemas.topics import PARTITION, kafka_errors, stop_client
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 UNKNOWN_TOPIC: Final = 3
-TOPIC_REFUSED: Final = 29
-GROUP_REFUSED: Final = 30
 
 _PAUSE_SECONDS = 0.2
 
@@ -107,9 +106,7 @@ class Admin:
             except NotImplementedError:
                 return None
         (described,) = response.to_object()["groups"]
-        if described["error_code"] == GROUP_REFUSED:
-            return frozenset()
-        return None if described["error_code"] else rights_of(described["rights"])
+        return group_rights_of(described)
 
     async def _coordinator(self, group: str) -> int:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
@@ -11,19 +12,28 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
     KafkaError,
     MessageSizeTooLargeError,
     OffsetOutOfRangeError,
     RecordListTooLargeError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
 
 from schemas.errors import KafkaUnavailableError, UsageError
+from schemas.kafka_access import missing_right, require_topic_rights
+from schemas.kafka_refusal import reason_since, refusal
+from schemas.kafka_rights import Right
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
     from aiokafka.structs import ConsumerRecord
+
+READING = (Right.DESCRIBE, Right.READ)
+"""What a reader of a topic must be allowed to do."""
 
 PARTITION = 0
 """A database's events are one partition: order and whole groups matter more than parallel ones."""
@@ -78,11 +88,18 @@ class RangeGoneError(KafkaUnavailableError):
 async def kafka_errors(doing: str, seconds: float | None = None) -> AsyncIterator[None]:
     """Bounds a call to Kafka in time (``request_seconds`` unless given), and turns its errors into ours."""
     seconds = request_seconds.get() if seconds is None else seconds
+    began_s = time.monotonic()
     try:
         async with asyncio.timeout(seconds):
             yield
     except UnknownTopicOrPartitionError as error:
         raise TopicGoneError(f"{doing}: there is no such topic", "run: cdc poll") from error
+    except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as error:
+        kind = "group" if isinstance(error, GroupAuthorizationFailedError) else "topic"
+        right = Right.READ if kind == "group" else _RIGHTS.get(doing.partition(" ")[0], Right.DESCRIBE)
+        raise missing_right((right,), f"{kind} {_named(error)}") from error
+    except ClusterAuthorizationFailedError as error:
+        raise missing_right((Right.WRITE,), "the topics (or IdempotentWrite the cluster)") from error
     except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
         raise UsageError(
             f"{doing}: the broker refuses records of this size",
@@ -96,8 +113,27 @@ async def kafka_errors(doing: str, seconds: float | None = None) -> AsyncIterato
         # A KafkaError is a RuntimeError, too.
         if not isinstance(error, (KafkaError, OSError)) and _CLOSED_TRANSPORT not in str(error):
             raise
-        reason = str(error) or type(error).__name__
+        cause = reason_since(began_s)
+        if (refused := refusal(doing, cause)) is not None:
+            raise refused from error
+        reason = str(error if cause is None else cause) or type(error).__name__
         raise KafkaUnavailableError(f"{doing}: {reason}", "check bootstrap_servers and the broker") from error
+
+
+_RIGHTS = {
+    "writing": Right.WRITE,
+    "reading": Right.READ,
+    "watching": Right.READ,
+    "creating": Right.CREATE,
+    "deleting": Right.DELETE,
+}
+"""The right that is needed for what `kafka_errors` is told we are doing, by its first word."""
+
+
+def _named(error: KafkaError) -> str:
+    """The topic or group that aiokafka's error speaks of."""
+    named = error.args[0] if error.args else ""
+    return ", ".join(map(str, named)) if isinstance(named, (set, frozenset, list, tuple)) else str(named)
 
 
 async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
@@ -140,6 +176,7 @@ class TopicReader:
 
     def __init__(self, client_options: dict[str, Any]) -> None:
         self._options = client_options
+        self._allowed = set[str]()
 
     async def __aenter__(self) -> Self:
         self._consumer = AIOKafkaConsumer(
@@ -164,10 +201,15 @@ class TopicReader:
 
         Raises:
             TopicGoneError: there is no such topic.
+            MissingRightError: we may not see or read it.
             KafkaUnavailableError: Kafka does not answer.
         """
         partition = TopicPartition(topic, PARTITION)
         async with kafka_errors(f"asking for the end of topic {topic}"):
+            if topic not in self._allowed:
+                # A fetch without the right to read gets nothing for ever, and no error.
+                await require_topic_rights(self._consumer._client, {topic: READING})  # noqa: SLF001 -- no other way
+                self._allowed.add(topic)
             if topic not in await self._consumer.topics():
                 raise UnknownTopicOrPartitionError
             starts = await self._consumer.beginning_offsets([partition])

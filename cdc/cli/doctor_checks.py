@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from cdc import limits
-from schemas.kafka_admin import TOPIC_REFUSED, UNKNOWN_TOPIC, reason_of
+from schemas.kafka_access import TOPIC_REFUSED
+from schemas.kafka_admin import UNKNOWN_TOPIC, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

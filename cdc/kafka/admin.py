@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import for_code
+from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError, for_code
 
 from schemas.errors import KafkaUnavailableError, UsageError
+from schemas.kafka_access import missing_right, require_topic_rights
+from schemas.kafka_rights import Right
 from schemas.topics import Topics, kafka_errors, stop_client
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ _BROKERS_DEFAULT = -1
 """Lets the broker choose (its default.replication.factor)."""
 
 _TOPIC_ALREADY_EXISTS = 36
+
+_RIGHTS = (Right.DESCRIBE, Right.READ, Right.WRITE)
+"""What a poller must be allowed to do with the topics that it writes."""
 
 _EVENTS_CONFIG = {
     # Retention, not compaction: a hole stays visible, and no node can miss a tombstone. The broker's clock
@@ -40,6 +45,7 @@ async def ensure_topics(client_options: dict[str, Any], topics: Topics) -> None:
 
     Raises:
         KafkaUnavailableError: Kafka does not answer.
+        MissingRightError: we may not see, read, write or create one.
         UsageError: it refuses, with its reason.
     """
     admin = AIOKafkaAdminClient(**client_options)
@@ -48,6 +54,11 @@ async def ensure_topics(client_options: dict[str, Any], topics: Topics) -> None:
             await admin.start()
         async with kafka_errors("listing topics"):
             existing = set(await admin.list_topics())
+            # Before anything is made or written, so that what is missing is named.
+            await require_topic_rights(
+                admin._client,  # noqa: SLF001 -- no other way
+                dict.fromkeys((topics.events, topics.snapshots), _RIGHTS),
+            )
         wanted = {
             topics.events: _EVENTS_CONFIG,
             topics.snapshots: _SNAPSHOTS_CONFIG,
@@ -72,6 +83,8 @@ async def _create(admin: AIOKafkaAdminClient, missing: Iterable[NewTopic]) -> No
     for topic, code, *message in errors:
         if code == _TOPIC_ALREADY_EXISTS:
             continue  # another poller was faster
+        if code in (TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno):
+            raise missing_right((Right.CREATE,), f"topic {topic}")
         if code:
             error = for_code(code)
             reason = next((text for text in message if text), error.description)

@@ -19,7 +19,8 @@ from cdc.cli.doctor_checks import (
     snapshot_check,
     topic_checks,
 )
-from schemas.kafka_admin import TOPIC_REFUSED, UNKNOWN_TOPIC, TopicFacts
+from schemas.kafka_access import TOPIC_REFUSED
+from schemas.kafka_admin import UNKNOWN_TOPIC, TopicFacts
 from schemas.kafka_rights import Right
 from tests.support.caches import living_writer
 

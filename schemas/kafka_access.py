@@ -1,0 +1,69 @@
+"""Asking an open client what it may do, and saying which right is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.client import CoordinationType
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
+
+from schemas.errors import MissingRightError
+from schemas.kafka_rights import GroupsWithRights, MetadataWithRights, Right, rights_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aiokafka.client import AIOKafkaClient
+
+TOPIC_REFUSED: Final = 29
+"""Kafka's code for a topic that its asker may not even see."""
+
+GROUP_REFUSED: Final = 30
+
+
+def missing_right(rights: Iterable[Right], resource: str) -> MissingRightError:
+    """Make the error that names operations and the resource."""
+    names = ", ".join(sorted(right.shown for right in rights))
+    return MissingRightError(
+        f"Kafka's access control does not let us {names} {resource}",
+        f"grant {names} on {resource} to this user (kafka-acls.sh)",
+    )
+
+
+async def require_topic_rights(client: AIOKafkaClient, needs: Mapping[str, Iterable[Right]]) -> None:
+    """Check what may be done with topics; those that do not exist are passed over.
+
+    Raises:
+        MissingRightError: something is missing.
+    """
+    try:
+        response = await client.send(client.get_random_node(), MetadataWithRights(list(needs)))
+    except NotImplementedError:
+        return  # a broker before Kafka 2.3: what is missing shows when it is needed
+    for topic in response.to_object()["topics"]:
+        name = topic["topic"]
+        if topic["error_code"] == TOPIC_REFUSED:
+            raise missing_right((Right.DESCRIBE,), f"topic {name}")
+        lacking = set(needs[name]) - rights_of(topic["rights"])
+        if lacking and not topic["error_code"]:
+            raise missing_right(lacking, f"topic {name}")
+
+
+async def group_rights(client: AIOKafkaClient, group: str) -> frozenset[Right] | None:
+    """What may be done with a consumer group; None where that cannot be told now."""
+    try:
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        response = await client.send(node, GroupsWithRights([group]))
+    except GroupAuthorizationFailedError:
+        return frozenset()
+    except (KafkaError, NotImplementedError):
+        return None
+    (described,) = response.to_object()["groups"]
+    return group_rights_of(described)
+
+
+def group_rights_of(described: Mapping[str, Any]) -> frozenset[Right] | None:
+    """Read the answer for one group."""
+    if described["error_code"] == GROUP_REFUSED:
+        return frozenset()
+    return None if described["error_code"] else rights_of(described["rights"])
