@@ -123,7 +123,7 @@ class Groups:
         self._key_types: dict[str, KeyType] = {
             name: one.key_type for name, one in definitions.items() if one.key_type != "tuple"
         }
-        self._open_key_types = self._key_types
+        self._open_key_types: dict[str, KeyType] = self._key_types
 
     def begin(self, group: Group) -> Verdict:
         """Judges a group and, where it is to be applied, opens it."""
@@ -137,9 +137,11 @@ class Groups:
         """A table is read anew: what the cache has of it goes, rows that follow in the group replace it."""
         self._batch.truncate(table, definition)
         if table in self._open_key_types or (definition is not None and definition.key_type != "tuple"):
-            others = {name: one for name, one in self._open_key_types.items() if name != table}
-            native = definition is not None and definition.key_type != "tuple"
-            self._open_key_types = {**others, table: definition.key_type} if native else others
+            others = self._open_key_types.copy()
+            others.pop(table, None)
+            if definition is not None and definition.key_type != "tuple":
+                others[table] = definition.key_type
+            self._open_key_types = others
         for name in self.quarantined:
             if split_record_key(name)[0] == table:
                 self._batch.put(QUARANTINE_TABLE, name, None, 0)

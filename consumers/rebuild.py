@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from consumers import _redb
     from consumers.meta import Checkpoint
-    from schemas.definition import TableDefinition
+    from schemas.definition import KeyType, TableDefinition
 
 _log = structlog.get_logger("consumers.rebuild")
 
@@ -50,7 +50,9 @@ class Loading:
         self._node = node
         self._definitions = list(definitions)
         self._epoch = epoch
-        self._key_types = {one.name: one.key_type for one in self._definitions if one.key_type != "tuple"}
+        self._key_types: dict[str, KeyType] = {
+            one.name: one.key_type for one in self._definitions if one.key_type != "tuple"
+        }
         self._temporary = path.with_name(f"{path.name}.{secrets.token_hex(_NAME_BYTES)}{_SUFFIX}")
         self._store: Store | None = None
         self._transaction: _redb.WriteTransaction | None = None

@@ -17,6 +17,7 @@ from cdc.capture.install import (
     Registered,
     add_leases,
     carry_out,
+    order_reread,
     plan_install,
     read_installed,
     remove,
@@ -241,6 +242,11 @@ class Capture:
         """
         async with self.client.writing() as transaction:
             return await mint_unless_healthy(transaction, above, seen)
+
+    async def order_reread(self, tables: Collection[str]) -> None:
+        """Log a row of op t for captured tables, so that every reader reads them anew."""
+        async with self.client.writing() as transaction:
+            await order_reread(transaction, tables)
 
     async def mark(self) -> None:
         """Log a row that speaks of no table, so that there is something for a group to lead to."""

@@ -31,6 +31,8 @@ from schemas.errors import OperatorError, SourceError, UnsupportedVersionError
 from schemas.event import Op
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from cdc.capture.introspect import MasterRow, Schema
     from cdc.capture.select import Selected
     from cdc.capture.table import Skipped, Table
@@ -275,6 +277,13 @@ async def _widen_log(transaction: Transaction, plan: Plan, schema: Schema) -> No
     needed = max((len(table.key) for table in plan.make), default=0)
     for number in range(present + 1, needed + 1):
         await transaction.execute(add_key_column(number))
+
+
+async def order_reread(transaction: Transaction, tables: Collection[str]) -> None:
+    """Log a row of op t for registered tables, so that every reader of the log reads them anew."""
+    ids = {entry.name: entry.id for entry in await _read_registered(transaction)}
+    for name in sorted(set(tables) & set(ids)):
+        await transaction.execute(INSERT_CONTROL_ROW, (ids[name], Op.TRUNCATE))
 
 
 async def _read_registered(transaction: Transaction) -> list[Registered]:
