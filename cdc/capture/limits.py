@@ -20,13 +20,13 @@ HEARTBEAT_ROW_SECONDS = 30.0
 PRUNE_SECONDS = 60.0
 """How often `poll` and `run` prune."""
 
-PRUNE_ROWS_MAX = 5000
+PRUNE_ROWS_MAX = 2000
 """Rows deleted in one write transaction: the application waits for each of them."""
 
-PRUNE_PAUSE_SECONDS = 0.05
+PRUNE_PAUSE_SECONDS = 0.02
 """Pause between two of those, for the application."""
 
-PRUNE_BATCHES_MAX = 100
+PRUNE_BATCHES_MAX = 200
 """Batches in one go of `poll` and `run`; the next go follows soon."""
 
 PRUNE_VAIN_MAX = 10

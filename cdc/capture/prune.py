@@ -90,9 +90,12 @@ async def prune(client: Client, keep_s: float, *, batches_max: int | None = None
         batches_max: how many batches (`limits.PRUNE_ROWS_MAX` rows) at most; None: to the end.
     """
     rows = batches = vain = 0
+    end: int | None = None
     while True:
         keeping, plan = await look(client, keep_s)
-        upto = next_batch(plan, keeping.bounds)
+        # What becomes old meanwhile is the next one's: under writes without end this would never end.
+        end = plan.to if end is None else min(plan.to, end)
+        upto = next_batch(end, keeping.bounds)
         if upto is None or batches == batches_max or vain == limits.PRUNE_VAIN_MAX:
             return Pruned(rows, keeping, plan, done=upto is None)
         if batches:

@@ -90,11 +90,11 @@ def plan_prune(leases: Sequence[Lease], bounds: LogBounds, first_young: int | No
     return PrunePlan(to, NEWEST)
 
 
-def next_batch(plan: PrunePlan, bounds: LogBounds) -> int | None:
-    """Give the id up to which the next batch goes; None where nothing is left to prune."""
-    if bounds.oldest is None or bounds.oldest > plan.to:
+def next_batch(to: int, bounds: LogBounds) -> int | None:
+    """Give the id up to which the next batch goes; None where nothing up to ``to`` is left."""
+    if bounds.oldest is None or bounds.oldest > to:
         return None
-    return min(plan.to, bounds.oldest + limits.PRUNE_ROWS_MAX - 1)
+    return min(to, bounds.oldest + limits.PRUNE_ROWS_MAX - 1)
 
 
 def log_warning(leases: Sequence[Lease], bounds: LogBounds, retention_s: float) -> str | None:
