@@ -21,7 +21,7 @@ ROWS = 12
 
 async def head_of(capture: Capture) -> Head:
     async with capture.reading() as reader:
-        return log_head(await reader.state())
+        return log_head(await reader.state(), reader.settings)
 
 
 @pytest.mark.parametrize("kind", KINDS)

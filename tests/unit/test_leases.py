@@ -60,7 +60,7 @@ def ids(db: sqlite3.Connection) -> tuple[int, int, int]:
 
 async def head_of(capture: Capture) -> Head:
     async with capture.reading() as reader:
-        return log_head(await reader.state())
+        return log_head(await reader.state(), reader.settings)
 
 
 async def test_an_install_without_leases_gets_them_and_its_log_goes_on(path: str, db: sqlite3.Connection):

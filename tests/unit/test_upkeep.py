@@ -69,7 +69,7 @@ def leased(db: sqlite3.Connection) -> list[tuple[str, int]]:
 
 async def head_of(capture: Capture) -> Head:
     async with capture.reading() as reader:
-        return log_head(await reader.state())
+        return log_head(await reader.state(), reader.settings)
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
