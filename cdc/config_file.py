@@ -210,7 +210,7 @@ _TABLE: dict[str, Reader] = {
     "exclude": values.column_names,
     "hash": values.column_names,
     "where": values.text,
-    "index": values.unavailable,
+    "index": values.names,
     "key_type": values.choice("tuple", "text", "integer", "bytes"),
     "key_columns": values.names,
 }

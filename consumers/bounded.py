@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from consumers import _redb
     from consumers.batch import Batch, Ops
+    from consumers.changes import Touched
     from schemas.definition import TableDefinition
 
 
@@ -51,10 +52,11 @@ class Writing:
             self._truncate(batch.truncated)
         self._put_rows(batch.ops)
 
-    def evict(self, *, everything: bool = False) -> int:
+    def evict(self, touched: Touched | None = None, *, everything: bool = False) -> int:
         """Deletes what the bounds leave no room for, at the end of whole groups; returns how many rows.
 
         Args:
+            touched: is told of their keys.
             everything: look at all rows, not only at what this transaction touched.
         """
         bounds = self.layout.bounds
@@ -62,7 +64,7 @@ class Writing:
             return 0
         if everything:
             self._eviction.everything(bounds)
-        return self._eviction.evict(self.transaction, bounds)
+        return self._eviction.evict(self.transaction, bounds, touched)
 
     def loaded(self, definitions: Iterable[TableDefinition]) -> None:
         """Makes the indexes of tables whose rows were written without, then lets go what is too much."""

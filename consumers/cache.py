@@ -6,15 +6,16 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from consumers import _redb
 from consumers.meta import read_checkpoint, read_definitions
 from consumers.opening import open_to_read
 from consumers.store import redb_errors
-from consumers.view import View, definition_of
+from consumers.view import SNAPSHOT_S_MAX, View, check_key, definition_of
+from consumers.watch import Watch
 from schemas.codec import decode_row
-from schemas.errors import CdcError, GaveUpError, UsageError
+from schemas.errors import GaveUpError
 from schemas.keys import encode_key
 
 if TYPE_CHECKING:
@@ -105,24 +106,70 @@ class Cache:
         return [None if row is None else decode_row(row) for row in rows]
 
     def scan(
-        self, table: str, *, prefix: str = "", after: Sequence[Value] | None = None
+        self,
+        table: str,
+        *,
+        prefix: str = "",
+        after: Sequence[Value] | None = None,
+        reverse: bool = False,
     ) -> Iterator[tuple[tuple[Value, ...], dict[str, Value]]]:
         """Yield (key, row) of a table's rows in key order, of one state for as long as `View` holds it.
 
         Args:
             table: its name.
             prefix: only rows whose first key column, as text, starts so.
-            after: only rows with a greater key than this.
+            after: only rows with a greater key than this; with ``reverse`` a smaller one.
+            reverse: from the last row to the first.
 
         Raises:
             UsageError: the cache has no such table.
         """
         with self.view() as view:
-            yield from view.scan(table, prefix=prefix, after=after)
+            yield from view.scan(table, prefix=prefix, after=after, reverse=reverse)
+
+    def find(self, table: str, /, **columns: Value) -> list[dict[str, Value]]:
+        """Return the rows whose columns have these values, in the order of their keys.
+
+        One of the columns must have an index; `View.found` yields rows one by one.
+
+        Raises:
+            UsageError: the cache has no such table, or none of the columns has an index.
+        """
+        with self.view() as view:
+            return view.find(table, **columns)
+
+    def watch(self, table: str, *, timeout: float | None = None) -> Watch:
+        """Return an iterator over the keys of a table's rows as they change, from this call on.
+
+        Rows that are written, deleted, or leave a bounded table. To miss nothing, watch first, then read the
+        table, then iterate.
+
+        Args:
+            table: its name.
+            timeout: end when nothing changed for so many seconds; None: go on until it is closed.
+
+        Raises:
+            UsageError: the cache has no such table.
+            WatchLostError: while iterating, when changes cannot be told one by one: the watcher is too far
+                behind (`consumers.limits.CHANGES_COMMITS_MAX`), the table or the whole cache was loaded anew.
+                Watch again, and read the table.
+        """
+        self.definition(table)
+        return Watch(self._path, self._current, table, timeout)
+
+    def snapshot(self, *, seconds_max: float = SNAPSHOT_S_MAX) -> View:
+        """Return the newest state, to read several things of several tables at one position; use as ``with``.
+
+        While it is held the file grows with every commit, hence the limit.
+
+        Args:
+            seconds_max: how long it may be used; after that its reads raise ExpiredError.
+        """
+        return self._held(seconds_max=seconds_max, renews=False)
 
     def view(self) -> View:
-        """Return the newest state, to read several things at one position; close it soon (``with``)."""
-        return View(self._path, lambda: self._call(_redb.Database.snapshot))
+        """Return the newest state to read from it; a scan that takes long goes on in a newer one."""
+        return self._held(seconds_max=SNAPSHOT_S_MAX, renews=True)
 
     @property
     def position(self) -> Position | None:
@@ -173,25 +220,17 @@ class Cache:
             time.sleep(min(pause_s, left_s))
             pause_s = min(pause_s * 2, _PAUSE_S_MAX)
 
-    def find(self, table: str, **columns: Value) -> NoReturn:  # noqa: ARG002 -- named as they will be
-        """Return rows by an indexed column: not available in this version yet."""
-        raise _not_available("find")
-
-    def watch(self, table: str) -> NoReturn:  # noqa: ARG002 -- named as it will be
-        """Yield the keys of changes as they are applied: not available in this version yet."""
-        raise _not_available("watch")
-
     def _check_key(self, table: str, key: Sequence[Value]) -> None:
         """Refuse an unknown table, or a key that is none of its; asked only when there was no such row."""
         known = self._definitions.get(table)
         if known is None or len(known.key) != len(key):
             self._definitions = read_definitions(self._meta())
             known = definition_of(self._definitions, table)
-        if len(known.key) != len(key):
-            raise UsageError(
-                f"{len(key)} values are no key of {table}, it takes {len(known.key)}",
-                f"give {', '.join(known.key)}, in this order",
-            )
+        check_key(known, key)
+
+    def _held(self, *, seconds_max: float, renews: bool) -> View:
+        take: Callable[[], _redb.Snapshot] = lambda: self._call(_redb.Database.snapshot)  # noqa: E731
+        return View(self._path, take, seconds_max=seconds_max, renews=renews)
 
     def _meta(self) -> dict[str, bytes]:
         return self._call(_redb.Database.meta)
@@ -216,7 +255,3 @@ class Cache:
         except OSError:
             return self._inode
         return status.st_dev, status.st_ino
-
-
-def _not_available(name: str) -> CdcError:
-    return CdcError(f"Cache.{name} is not available in this version yet", "use get, get_many or scan")

@@ -18,6 +18,7 @@ from schemas.keys import encode_key
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from consumers.changes import Touched
     from consumers.indexes import Rows
     from schemas.definition import TableDefinition
 
@@ -64,6 +65,7 @@ class Eviction:
 
     def __init__(self) -> None:
         self._touched: set[str] = set()
+        self._told: Touched | None = None
         self._lost: dict[str, set[bytes]] = {}
         """By parent table: keys of rows that may be gone."""
         self._placed: dict[str, set[bytes]] = {}
@@ -93,8 +95,9 @@ class Eviction:
         self._touched.update(bounds.keeps)
         self._sweep.update(bounds.follows)
 
-    def evict(self, rows: Rows, bounds: Bounds) -> int:
+    def evict(self, rows: Rows, bounds: Bounds, touched: Touched | None = None) -> int:
         """Deletes what is too much; returns how many rows."""
+        self._told = touched
         evicted = 0
         for table in sorted(self._touched & bounds.keeps.keys()):
             for keys in _surplus(rows, bounds, table):
@@ -111,6 +114,8 @@ class Eviction:
         put_indexed(rows, table, [(key, None, 0) for key in keys], bounds.indexes[table])
         if table in bounds.followers:
             self._lose(table, keys, bounds)
+        if self._told is not None:
+            self._told.add_keys(table, keys)
         return len(keys)
 
     def _lose(self, table: str, keys: Iterable[bytes], bounds: Bounds) -> None:

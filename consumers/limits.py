@@ -79,3 +79,15 @@ MEND_ROWS_MAX = 500
 
 MEND_BYTES_MAX = 8 * 1024 * 1024
 """Bytes of rows of one batch of a repair; a single larger row is a batch of its own."""
+
+CHANGES_COMMITS_MAX = 4096
+"""Commits that the ring of newest changes tells of: how far behind a watcher may be."""
+
+CHANGES_BYTES_MAX = 8 * 1024 * 1024
+"""The ring's size in bytes."""
+
+CHANGES_COMMIT_BYTES_MAX = 1024 * 1024
+"""Bytes of keys that one commit tells watchers of; beyond, they are told to read the table again."""
+
+CHANGES_PAGE = 256
+"""Commits that a watcher takes in at once."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from consumers import _redb
 from consumers.bounded import Layout, Writing
+from consumers.changes import Ring, Touched
 from consumers.meta import (
     QUARANTINE_TABLE,
     Checkpoint,
@@ -18,7 +19,7 @@ from consumers.meta import (
     read_definitions,
     read_identity,
 )
-from schemas.errors import CacheBusyError, CacheCorruptError, CacheError, UsageError
+from schemas.errors import CacheBusyError, CacheCorruptError, CacheError, DamagedRowError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,6 +45,8 @@ class Store:
         self._writing: Writing | None = None
         self._owing = False
         """Bounded tables may hold too much: nothing was let go since the checkpoint was exact."""
+        self._ring: Ring | None = None
+        self._touched = Touched()
         self._inode = _inode(path)
         try:
             self._learn()
@@ -93,29 +96,36 @@ class Store:
             )
         with redb_errors(self.path):
             meta = checkpoint_meta(checkpoint)
+            # A commit that fails may have been written: the ring is looked at again.
+            ring, self._ring = self._ring or Ring(self.database), None
+            touched, self._touched = self._touched, Touched()
+            touched.add(batch)
             plain = self._writing is None and not batch.truncated and self._layout.is_plain(batch.ops)
             if plain and not (self._owing and self._layout.bounds):
-                self.database.apply(batch.ops, meta)
+                self.database.apply({**batch.ops, **ring.ops(touched, checkpoint.position)}, meta)
             else:
                 writing = self._begin()
                 writing.put(batch)
                 # At the end of whole groups: what makes room may come after what needs it. Where rows are
                 # newer than the checkpoint, what has to stay is known when all of them have come.
                 if checkpoint.exact:
-                    writing.evict(everything=self._owing)
+                    writing.evict(touched, everything=self._owing)
+                writing.transaction.put(ring.ops(touched, checkpoint.position))
                 writing.transaction.set_meta(meta)
                 writing.transaction.commit()
                 self._writing, self._layout = None, writing.layout
-        self.checkpoint = checkpoint
+        self.checkpoint, self._ring = checkpoint, ring
         self._owing = not checkpoint.exact
 
     def stream(self, batch: Batch) -> None:
         """Writes a part of a group that is too big for memory; nobody sees it before the commit."""
         with redb_errors(self.path):
             self._begin().put(batch)
+        self._touched.add(batch)
 
     def take_back(self) -> None:
         """Undoes everything streamed since the last commit."""
+        self._touched = Touched()
         if self._writing is not None:
             writing, self._writing = self._writing, None
             with redb_errors(self.path):
@@ -173,7 +183,14 @@ def redb_errors(path: Path) -> Iterator[None]:
         raise UsageError(f"there is no cache file {path}", "run: cdc sync, or give --cache") from error
     except _redb.NotADatabaseError as error:
         raise UsageError(f"{path} is no redb database", "give another --cache path") from error
-    except (_redb.CorruptedError, _redb.DamagedRowError, _redb.PanickedError) as error:
+    except _redb.DamagedRowError as error:
+        own = error.table.startswith("_cdc_")
+        kind = CacheCorruptError if own else DamagedRowError
+        raise kind(
+            f"a row in table {error.table!r} of the cache file {path} is damaged",
+            "run: cdc rebuild" if own else "run: cdc verify --repair, or cdc rebuild",
+        ) from error
+    except (_redb.CorruptedError, _redb.PanickedError) as error:
         raise CacheCorruptError(f"the cache file {path} is damaged: {error}", "run: cdc rebuild") from error
     except _redb.StorageFullError as error:
         raise CacheError(f"no room to write the cache file {path}", "free disk space") from error

@@ -92,6 +92,18 @@ class CacheCorruptError(CacheError):
     """The cache file is damaged: it must be repaired or rebuilt, never trusted."""
 
 
+class DamagedRowError(CacheCorruptError):
+    """A stored row fails its check: it is refused, the others are served."""
+
+
+class ExpiredError(CacheError):
+    """A state of the cache was held for longer than it may be."""
+
+
+class WatchLostError(CacheError):
+    """What changed in a watched table cannot be told one by one: it has to be read again."""
+
+
 class UnsupportedVersionError(CdcError):
     """An event or a file is of a newer major version than this program."""
 

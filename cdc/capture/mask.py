@@ -47,6 +47,7 @@ def masked(table: Table, settings: TableSettings, hash_key: HashKey | None, conf
             f"{len(table.key)}",
             "leave it out",
         )
+    settings = replace(settings, index=names.resolve("index", settings.index))
     excluded = names.resolve("exclude", settings.exclude)
     hashed = names.resolve("hash", settings.hash)
     names.refuse_key("exclude", excluded)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from schemas.errors import UsageError
-from schemas.values import INTEGER_MAX, INTEGER_MIN, text_from_bytes, values_from_json
+from schemas.values import INTEGER_MAX, INTEGER_MIN, text_from_bytes, value_from_json, values_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +55,32 @@ def read_key(definition: TableDefinition, words: Sequence[str], exact: str | Non
     )
 
 
+def read_value(definition: TableDefinition, column: str, word: str) -> Value:
+    """Return a value that was typed for a column, by its affinity.
+
+    Raises:
+        UsageError: there is no such column, or the word cannot be of its kind.
+    """
+    affinities = {known.name: known.affinity for known in definition.columns}
+    if column not in affinities:
+        raise UsageError(
+            f"table {definition.name} has no column {column}", f"it has: {', '.join(affinities)}"
+        )
+    return _by_affinity(word, column, affinities[column], "column")
+
+
+def read_exact(text: str) -> Value:
+    """Return the value of ``--value``.
+
+    Raises:
+        UsageError: it is no JSON form of a value.
+    """
+    try:
+        return value_from_json(msgspec.json.decode(text))
+    except (msgspec.DecodeError, UnicodeError):
+        raise UsageError("--value is no JSON", """give one value, such as '"ep-1"' or 2""") from None
+
+
 def _read_json(text: str) -> tuple[Value, ...]:
     try:
         return values_from_json(msgspec.json.decode(text))
@@ -62,18 +88,18 @@ def _read_json(text: str) -> tuple[Value, ...]:
         raise UsageError("--key is no JSON", """give an array of values, such as '["ep-1", 2]'""") from None
 
 
-def _by_affinity(word: str, column: str, affinity: str) -> Value:
+def _by_affinity(word: str, column: str, affinity: str, what: str = "key column") -> Value:
     """Return what a column of this affinity makes of a text (SQLite's "Determination Of Column Affinity")."""
     number = word.strip(" \t\n\v\f\r")
     if affinity == "REAL":
-        return _real(number, column)
+        return _real(number, column, what)
     if affinity in ("INTEGER", "NUMERIC"):
         value = _number(number)
         if affinity == "NUMERIC" and value is None:
             return _text(word)
         if isinstance(value, int) or (affinity == "NUMERIC" and value is not None):
             return value
-        raise _wrong_kind(column, "an integer of 64 bits")
+        raise _wrong_kind(column, "an integer of 64 bits", what)
     # TEXT takes it as it is, and so does BLOB, which converts nothing.
     return _text(word)
 
@@ -89,9 +115,9 @@ def _number(text: str) -> int | float | None:
     return int(real) if abs(real) < _INTEGER_REAL_LIMIT and real.is_integer() else real
 
 
-def _real(text: str, column: str) -> float:
+def _real(text: str, column: str, what: str) -> float:
     if not _NUMBER.fullmatch(text):
-        raise _wrong_kind(column, "a number")
+        raise _wrong_kind(column, "a number", what)
     # SQLite stores a zero without its sign.
     return float(text) or 0.0
 
@@ -101,8 +127,8 @@ def _text(word: str) -> Value:
     return text_from_bytes(os.fsencode(word))
 
 
-def _wrong_kind(column: str, kind: str) -> UsageError:
+def _wrong_kind(column: str, kind: str, what: str) -> UsageError:
     return UsageError(
-        f"the key column {column} takes {kind}",
-        "give one, or the exact value as JSON with --key '[...]'",
+        f"the {what} {column} takes {kind}",
+        "give one, or the exact value as JSON with " + ("--value" if what == "column" else "--key '[...]'"),
     )

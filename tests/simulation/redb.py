@@ -300,8 +300,14 @@ class SimSnapshot:
         self._tables = file.tables
 
     def scan(
-        self, table: str, after: bytes | None = None, limit: int = 1000
+        self,
+        table: str,
+        after: bytes | None = None,
+        limit: int = 1000,
+        *,
+        bytes_max: int | None = None,
     ) -> list[tuple[bytes, bytes, int]]:
+        assert bytes_max is None or bytes_max > 0
         rows = sorted(self._tables.get(table, {}).items())
         return [(key, *row) for key, row in rows if after is None or key > after][:limit]
 

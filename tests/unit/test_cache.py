@@ -16,7 +16,6 @@ from schemas.errors import (
     CacheBusyError,
     CacheCorruptError,
     CacheError,
-    CdcError,
     GaveUpError,
     UsageError,
 )
@@ -298,11 +297,9 @@ def test_waiting_gives_up_at_its_limit(cache: Cache):
         cache.wait_for(Position(2, 1), timeout=0.05)
 
 
-def test_what_this_version_lacks_is_said(cache: Cache):
-    with pytest.raises(CdcError, match=r"Cache.find is not available in this version yet"):
+def test_a_column_without_an_index_is_refused(cache: Cache):
+    with pytest.raises(UsageError, match="table episodes has no index of score"):
         cache.find("episodes", score=1.0)
-    with pytest.raises(CdcError, match=r"Cache.watch is not available in this version yet"):
-        cache.watch("episodes")
 
 
 def test_a_closed_cache_reads_no_more(cache: Cache):

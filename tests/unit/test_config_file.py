@@ -315,12 +315,6 @@ def test_table_names_are_the_same_in_upper_and_lower_case():
     [
         ("[http]\nlisten = '127.0.0.1:1'", "http.listen"),
         ("[http]\nauth_token = 'env:X'", "http.auth_token"),
-        *(
-            (f"[tables.a]\n{key} = {value}", f"tables.a.{key}")
-            for key, value in {
-                "index": "['x']",
-            }.items()
-        ),
         ("[source]\nurl = 'a'\nimage = 'row'", "source.image"),
     ],
 )
