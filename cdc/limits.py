@@ -97,3 +97,9 @@ DOCTOR_FREE_FILES_MIN = 1.5
 
 DOCTOR_ROWS_SECONDS_MAX = 5.0
 """How long the rows of a cache that a node writes are checked."""
+
+MEND_TRIES_MAX = 5
+"""How often rows are read again for a repair because the node went on meanwhile."""
+
+MEND_PAUSE_SECONDS = 0.2
+"""Pause before they are."""

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from consumers import _redb
-from consumers.meta import read_checkpoint, read_definitions
+from consumers.marks import decode_mark
+from consumers.meta import QUARANTINE_TABLE, read_checkpoint, read_definitions
 from consumers.opening import open_to_read
 from consumers.store import redb_errors
 from consumers.view import SNAPSHOT_S_MAX, View, check_key, definition_of
 from consumers.watch import Watch
 from schemas.codec import decode_row
 from schemas.errors import GaveUpError
-from schemas.keys import encode_key
+from schemas.keys import encode_key, record_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -90,6 +91,16 @@ class Cache:
             return decode_row(data)
         self._check_key(table, key)
         return None
+
+    def quarantined(self, table: str, *key: Value) -> str | None:
+        """Return why a row is quarantined: not here, though it may be at the source; None where it is not."""
+        name = record_key(table, encode_key(key))
+
+        def read(database: _redb.Database) -> bytes | None:
+            return database.get(QUARANTINE_TABLE, name)
+
+        data = self._call(read)
+        return None if data is None else decode_mark(data).reason
 
     def get_many(self, table: str, keys: Iterable[Sequence[Value]]) -> list[dict[str, Value] | None]:
         """Return the rows with these keys, in their order, all of one state; None where there is none.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from consumers.batch import Batch
-from consumers.marks import UNPUBLISHABLE, QuarantineMark, encode_mark
+from consumers.marks import UNPUBLISHABLE, WRONG_CLASS, QuarantineMark, encode_mark
 from consumers.meta import QUARANTINE_TABLE
 from schemas.errors import CacheError, UsageError
-from schemas.keys import record_key
+from schemas.keys import fits_key_type, record_key
 
 if TYPE_CHECKING:
     from consumers.control.messages import Mend
@@ -71,23 +71,28 @@ async def mend(writer: CacheWriter, request: Mend) -> int:
     if not same_life or standing.change_id > request.change_id or not standing.exact:
         raise OvertakenError("the node has gone on meanwhile", "read the rows again")
     batch = Batch()
+    marked, lifted = set[bytes](), set[bytes]()
     for row in request.rows:
-        if row.table not in writer.definitions:
+        definition = writer.definitions.get(row.table)
+        if definition is None:
             raise UsageError(f"there is no table {row.table!r} in the cache", "run: cdc rebuild")
         name = record_key(row.table, row.key)
         # Stamped with the checkpoint: that is where they are known to be so.
-        batch.put(row.table, row.key, row.row, standing.change_id)
-        if row.unpublishable:
-            mark = QuarantineMark(UNPUBLISHABLE, standing.epoch, standing.change_id, writer.live.now_ms())
+        fits = fits_key_type(row.key, definition.key_type)
+        if fits:
+            batch.put(row.table, row.key, row.row, standing.change_id)
+        if row.unpublishable or (not fits and row.row is not None):
+            reason = UNPUBLISHABLE if row.unpublishable else WRONG_CLASS
+            mark = QuarantineMark(reason, standing.epoch, standing.change_id, writer.live.now_ms())
             batch.put(QUARANTINE_TABLE, name, encode_mark(mark), standing.change_id)
-            writer.groups.quarantined.add(name)
+            marked.add(name)
         elif name in writer.groups.quarantined:
+            lifted.add(name)
             batch.put(QUARANTINE_TABLE, name, None, standing.change_id)
     if batch:
         await writer.amend(batch)
-    # Only now: had the commit failed, the marks would still be there.
-    writer.groups.quarantined.difference_update(
-        record_key(row.table, row.key) for row in request.rows if not row.unpublishable
-    )
+    # Only now: had the commit failed, the marks would be as before.
+    writer.groups.quarantined |= marked
+    writer.groups.quarantined -= lifted
     writer.live.mended += len(request.rows)
     return len(request.rows)

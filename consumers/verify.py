@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from consumers import _redb
 from consumers.meta import QUARANTINE_TABLE, read_checkpoint, read_definitions
 from schemas.errors import CdcError
 from schemas.keys import split_record_key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
-    from consumers import _redb
     from consumers.meta import Checkpoint
     from schemas.definition import TableDefinition
 
@@ -33,6 +33,9 @@ DIFFERENCES_MAX = 10_000
 SUSPECT_ROWS_MAX = 200_000
 """Rows of differing buckets that are compared key by key."""
 
+PENDING_MAX = 1_000_000
+"""Keys with changes that the cache has not applied; they are held in memory."""
+
 SCAN_ROWS = 2_000
 SCAN_BYTES_MAX = 4 * 1024 * 1024
 
@@ -42,6 +45,10 @@ class SourceView(Protocol):
 
     def tables(self) -> Mapping[str, TableDefinition]:
         """The captured tables."""
+        ...
+
+    async def relations(self) -> list[tuple[str, str]]:
+        """(table, the table that its rows refer to), for the checks on related tables."""
         ...
 
     def rows(self, table: str) -> AsyncIterator[Iterable[tuple[bytes, bytes | None]]]:
@@ -67,11 +74,34 @@ class TableReport(msgspec.Struct):
     pending: int = 0
     quarantined: int = 0
     more: bool = False
+    newest: bool = True
+    """Whether the last row by key is there."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether the numbers of rows fit together."""
+        return bool(self.pending) or self.source_rows == self.cache_rows + self.quarantined
 
     @property
     def equal(self) -> bool:
         """Whether nothing differs."""
         return not (self.missing or self.unexpected or self.different or self.more)
+
+
+def checks_of(reports: Mapping[str, TableReport], relations: Iterable[tuple[str, str]]) -> dict[str, bool]:
+    """What an application would check after a load, from what was compared row by row."""
+    related = [(child, parent) for child, parent in relations if child in reports and parent in reports]
+    return {
+        "row_counts": all(report.counts for report in reports.values()),
+        "newest_rows": all(report.newest for report in reports.values()),
+        # As many of either side as at the source: then they belong together as they do there.
+        "related_counts": all(reports[child].counts and reports[parent].counts for child, parent in related),
+        # A row refers to one that is missing here, or is here although it is gone there.
+        "no_orphans": not any(
+            reports[parent].missing or reports[parent].more or reports[child].unexpected
+            for child, parent in related
+        ),
+    }
 
 
 class _Exempt(msgspec.Struct):
@@ -157,23 +187,30 @@ class Verification:
 
     async def _exempt(self, source: SourceView, after: int) -> dict[str, _Exempt]:
         exempt: dict[str, _Exempt] = {}
+        touches = 0
         async for touched in source.pending(after):
             for table, key in touched:
+                touches += 1
                 entry = exempt.setdefault(table, _Exempt())
                 if key:
                     entry.pending.add(key)
                 else:
                     entry.whole = True
+            if touches > PENDING_MAX:
+                raise CdcError("the cache is too far behind to be compared", "let it catch up: cdc status")
         for page in _scan(self._cache, QUARANTINE_TABLE):
             for name, _ in page:
                 table, key = split_record_key(name)
                 exempt.setdefault(table, _Exempt()).quarantined.add(key)
         return exempt
 
-    async def _compare_table(self, source: SourceView, table: str, exempt: _Exempt) -> TableReport:
+    async def _compare_table(  # noqa: C901 -- one pass over both sides
+        self, source: SourceView, table: str, exempt: _Exempt
+    ) -> TableReport:
         report = TableReport(pending=len(exempt.pending), quarantined=len(exempt.quarantined))
         theirs, ours = _Buckets(), _Buckets()
         met: set[bytes] = set()
+        newest: bytes | None = None
         async for rows in source.rows(table):
             for key, row in rows:
                 report.source_rows += 1
@@ -183,6 +220,7 @@ class Verification:
                     met.add(key)
                 elif row is not None and key not in exempt:
                     theirs.add(key, row)
+                    newest = key
         for page in _scan(self._cache, table):
             for key, row in page:
                 report.cache_rows += 1
@@ -192,6 +230,8 @@ class Verification:
             report.pending = max(report.source_rows, report.cache_rows)
             return report
         differing = theirs.differing(ours)
+        if newest is not None and differing:
+            report.newest = _has(self._cache, table, newest)
         if differing:
             await self._compare_keys(
                 source, table, exempt, report, _suspects(theirs, ours, differing, report)
@@ -249,8 +289,32 @@ def _list(report: TableReport, keys: list[bytes], key: bytes) -> None:
         report.more = True
 
 
-def _scan(snapshot: _redb.Snapshot, table: str) -> Iterable[list[tuple[bytes, bytes]]]:
+def _has(snapshot: _redb.Snapshot, table: str, key: bytes) -> bool:
+    try:
+        return snapshot.get(table, key) is not None
+    except _redb.DamagedRowError:
+        return False
+
+
+DAMAGED = b""
+"""Stands for a row whose check does not hold: no row is equal to it."""
+
+
+def _scan(snapshot: _redb.Snapshot, table: str) -> Iterator[list[tuple[bytes, bytes]]]:
     after: bytes | None = None
-    while page := snapshot.scan(table, after=after, limit=SCAN_ROWS, bytes_max=SCAN_BYTES_MAX):
+    limit = SCAN_ROWS
+    while True:
+        try:
+            page = snapshot.scan(table, after=after, limit=limit, bytes_max=SCAN_BYTES_MAX)
+        except _redb.DamagedRowError as damaged:
+            if limit > 1:
+                # Rows before it in this page are to be seen, too: they are taken one by one.
+                limit = 1
+                continue
+            after, limit = damaged.key, SCAN_ROWS
+            yield [(damaged.key, DAMAGED)]
+            continue
+        if not page:
+            return
         after = page[-1][0]
         yield [(key, row) for key, row, _ in page]

@@ -18,7 +18,7 @@ from cdc.capture.log import LogState, read_state
 from cdc.capture.prune import read_keeping
 from cdc.source import Statement
 from schemas import decode_key, encode_definition, encode_key, encode_values
-from schemas.errors import UsageError
+from schemas.errors import SourceError, UsageError
 from schemas.order import place
 
 if TYPE_CHECKING:
@@ -74,6 +74,12 @@ _LATER_SQL: Final = (
 )
 
 
+_REFERENCES_SQL: Final = (
+    'SELECT DISTINCT m.name, f."table" FROM sqlite_schema AS m JOIN pragma_foreign_key_list(m.name) AS f '
+    "WHERE m.type = 'table'"
+)
+
+
 class CaptureReader:
     """The source at one moment. Made by `Capture.reading`, good as long as that lasts."""
 
@@ -115,6 +121,17 @@ class CaptureReader:
     def known(self) -> frozenset[str]:
         """Give the names of all tables that are or ever were captured."""
         return frozenset(self._registered.values())
+
+    async def references(self) -> list[tuple[str, str]]:
+        """Give (table, the table that a foreign key of it refers to) of the captured tables."""
+        try:
+            rows = (await self._transaction.execute(_REFERENCES_SQL)).rows
+        except SourceError:
+            # The Turso engine has no such table-valued function.
+            return []
+        names = {name.lower(): name for name in self._tables}
+        pairs = {(names.get(child.lower()), names.get(parent.lower())) for child, parent in rows}
+        return sorted((child, parent) for child, parent in pairs if child is not None and parent is not None)
 
     async def state(self, prev: int | None = None) -> LogState:
         """Read the log's state, and the nonce of row ``prev``."""

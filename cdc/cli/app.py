@@ -50,6 +50,7 @@ COMMANDS = {
     "snapshot": "Publish one snapshot of the source to Kafka, from which new nodes start.",
     "pause": "Have the running node stop applying; readers go on being served.",
     "resume": "Have the paused node go on applying.",
+    "quarantine": "List rows that could not be applied, try again, or take their marks away.",
     "reread": "Have every cache read one table anew.",
     "status": "Show positions, lag, rows per table and the health of each part.",
     "verify": "Compare the cache with the source while both are live; exit 3 where they differ.",
@@ -68,10 +69,10 @@ COMMANDS = {
 USAGES = {"get": "TABLE KEY...", "why": "TABLE KEY...", "dump": "[TABLE...]"}
 """What cyclopts calls ARGS where it may be given several times."""
 
-LATER_COMMANDS = ("quarantine",)
+LATER_COMMANDS: tuple[str, ...] = ()
 """Commands of the contract that this version does not have yet."""
 
-LATER_FLAGS = {"poll": "--adopt", "verify": "--repair"}
+LATER_FLAGS = {"poll": "--adopt"}
 """Flags of the contract that this version does not have yet."""
 
 

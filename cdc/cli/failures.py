@@ -42,5 +42,6 @@ def print_usage_failure(error: CycloptsError) -> int:
 
 
 def _print_error(message: str) -> None:
+    """Print one line on standard error, whatever control characters are in it."""
     line = printable(" ".join(message.split()))
     print(f"error: {line}", file=sys.stderr, flush=True)  # noqa: T201 -- this is the command's error output

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from cyclopts import Parameter
 
 from cdc.cli.common import DEFAULTS, Common
+from cdc.cli.mending import mend_keys, writing_hand
 from cdc.cli.output import print_result
 from cdc.cli.output import table as text_table
 from cdc.cli.parts import open_capture, position_document
@@ -16,7 +18,7 @@ from cdc.cli.reaching import until_reached
 from cdc.cli.running import run_async
 from consumers.opening import open_to_read
 from consumers.store import redb_errors
-from consumers.verify import TableReport, Verification
+from consumers.verify import TableReport, Verification, checks_of
 from schemas.errors import CdcError, ExitCode
 from schemas.keys import decode_key
 from schemas.position import Position
@@ -36,6 +38,7 @@ class Verified(msgspec.Struct, frozen=True):
 
     position: Position
     tables: dict[str, TableReport]
+    checks: dict[str, bool]
 
     @property
     def equal(self) -> bool:
@@ -43,11 +46,48 @@ class Verified(msgspec.Struct, frozen=True):
         return all(report.equal for report in self.tables.values())
 
 
-def verify(*, common: Common = DEFAULTS) -> int | None:
+def verify(
+    *,
+    repair: Annotated[
+        bool,
+        Parameter(env_var="CDC_REPAIR", negative="", help="Mend just the keys that differ, from the source."),
+    ] = False,
+    common: Common = DEFAULTS,
+) -> int | None:
     """Compare the cache with the source, while both are live; exit 3 where they differ."""
-    verified = run_async(until_reached(partial(verify_cache, common.load()), common.timeout_s))
-    print_result(common, verified_document(verified), verified_text(verified))
+    config = common.load()
+    if repair:
+        verified, found, repaired = run_async(_repair(config, common.timeout_s))
+        document = verified_document(verified, repaired) | {"found": _found(found)}
+    else:
+        repaired = 0
+        verified = run_async(until_reached(partial(verify_cache, config), common.timeout_s))
+        document = verified_document(verified)
+    print_result(common, document, verified_text(verified, repaired))
     return None if verified.equal else ExitCode.DIFFERENT
+
+
+async def _repair(config: Config, timeout_s: float) -> tuple[Verified, Verified, int]:
+    """Mends what differs and compares again, for as long as that helps.
+
+    Returns what is left, what was found at first, and how many rows were put right.
+    """
+    look = partial(until_reached, partial(verify_cache, config), timeout_s)
+    first = verified = await look()
+    repaired = 0
+    while keys := [
+        (table, key)
+        for table, report in verified.tables.items()
+        if not report.equal
+        for key in (*report.missing, *report.unexpected, *report.different)
+    ]:
+        async with writing_hand(config, "verify --repair", timeout_s) as hand:
+            mended = await mend_keys(config, hand, keys)
+        repaired += mended.mended
+        verified = await look()
+        if not mended.mended:
+            break
+    return verified, first, repaired
 
 
 async def verify_cache(config: Config) -> Verified:
@@ -62,11 +102,13 @@ async def verify_cache(config: Config) -> Verified:
             state = await reader.state(None if checkpoint is None else checkpoint.change_id)
             if checkpoint is not None:
                 _same_log(checkpoint, state)
-            tables = await verification.compare(_SourceView(reader))
-    return Verified(Position(state.epoch, state.high), tables)
+            view = _SourceView(reader)
+            tables = await verification.compare(view)
+            checks = checks_of(tables, await view.relations())
+    return Verified(Position(state.epoch, state.high), tables, checks)
 
 
-def verified_document(verified: Verified) -> dict[str, Any]:
+def verified_document(verified: Verified, repaired: int = 0) -> dict[str, Any]:
     """What ``--json`` prints."""
     return {
         "position": position_document(verified.position),
@@ -83,13 +125,13 @@ def verified_document(verified: Verified) -> dict[str, Any]:
             }
             for name, report in verified.tables.items()
         },
-        "checks": {"row_counts": all(_counts_match(report) for report in verified.tables.values())},
+        "checks": verified.checks,
         "equal": verified.equal,
-        "repaired": 0,
+        "repaired": repaired,
     }
 
 
-def verified_text(verified: Verified) -> Any:
+def verified_text(verified: Verified, repaired: int = 0) -> Any:
     """What people see."""
     rows = [
         (
@@ -102,7 +144,8 @@ def verified_text(verified: Verified) -> Any:
         )
         for name, report in verified.tables.items()
     ]
-    rows.append(("equal" if verified.equal else "DIFFERENT", f"at {verified.position}", "", "", "", ""))
+    at = f"at {verified.position}{f', {repaired:,} repaired' if repaired else ''}"
+    rows.append(("equal" if verified.equal else "DIFFERENT", at, "", "", "", ""))
     headings = ("table", "source rows", "cache rows", "pending", "quarantined", "differences")
     return text_table(headings, rows)
 
@@ -115,6 +158,15 @@ class _SourceView:
 
     def tables(self) -> Mapping[str, TableDefinition]:
         return self._reader.tables()
+
+    async def relations(self) -> list[tuple[str, str]]:
+        follows = [
+            (name, parent)
+            for name, definition in self._reader.tables().items()
+            if definition.follow is not None
+            for parent in definition.follow.tables
+        ]
+        return follows + await self._reader.references()
 
     async def rows(self, table: str) -> AsyncIterator[Iterable[tuple[bytes, bytes | None]]]:
         async for page in self._reader.rows(table):
@@ -138,8 +190,16 @@ def _same_log(checkpoint: Checkpoint, state: LogState) -> None:
         )
 
 
-def _counts_match(report: TableReport) -> bool:
-    return bool(report.pending) or report.source_rows == report.cache_rows + report.quarantined
+def _found(verified: Verified) -> dict[str, Any]:
+    return {
+        name: {
+            "missing": _keys(report.missing),
+            "unexpected": _keys(report.unexpected),
+            "different": _keys(report.different),
+        }
+        for name, report in verified.tables.items()
+        if not report.equal
+    }
 
 
 def _keys(keys: list[bytes]) -> list[list[Any]]:

@@ -11,6 +11,7 @@ import msgspec
 from consumers import limits
 from consumers.control.address import listening_address
 from consumers.control.messages import Reply, Request, decode_reply, encode
+from consumers.mending import OvertakenError
 from schemas.errors import CacheError, CdcError, ExitCode, GaveUpError, OperatorError, UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ async def ask(cache: Path, request: Request, timeout_s: float) -> Any:
         return reply.result
     if not reply.attended:
         raise NoNodeError(reply.error, reply.remedy)
+    if reply.overtaken:
+        raise OvertakenError(reply.error, reply.remedy)
     raise _KINDS.get(ExitCode(reply.code), CacheError)(reply.error, reply.remedy)
 
 

@@ -104,6 +104,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         result: what was asked for.
         error: why it cannot be done, in one line, with its remedy and the exit code of its kind.
+        overtaken: the node has gone on since what was read of the source.
         attended: whether a standing node answers; False from a one-shot command, which ends by itself.
     """
 
@@ -113,6 +114,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     remedy: str = ""
     code: int = 1
     attended: bool = True
+    overtaken: bool = False
 
 
 encode = msgspec.json.encode

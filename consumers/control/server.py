@@ -12,6 +12,7 @@ import structlog
 from consumers import limits
 from consumers.control.address import BoundSocket, NoSocketError
 from consumers.control.messages import Reply, Request, decode_request, encode
+from consumers.mending import OvertakenError
 from schemas.errors import CdcError
 
 if TYPE_CHECKING:
@@ -102,7 +103,9 @@ def _reply_of(work: asyncio.Future[Any]) -> Reply:
     except OneShotError as error:
         return Reply(error=error.message, remedy=error.remedy, attended=False)
     except CdcError as error:
-        return Reply(error=error.message, remedy=error.remedy, code=int(error.exit_code))
+        overtaken = isinstance(error, OvertakenError)
+        code = int(error.exit_code)
+        return Reply(error=error.message, remedy=error.remedy, code=code, overtaken=overtaken)
     except Exception as error:  # noqa: BLE001 -- whoever asks must be answered
         _log.exception("a request failed")
         return Reply(error=f"unexpected {type(error).__name__}", remedy="see the node's log, and report it")

@@ -1,0 +1,147 @@
+"""verify --repair and cdc quarantine on real files, with and without a running node."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from consumers import _redb
+from consumers.cache import Cache
+from consumers.marks import QuarantineMark, encode_mark
+from consumers.meta import QUARANTINE_TABLE
+from schemas import encode_key, encode_row
+from schemas.keys import record_key
+from tests.support.commands import Running, cdc
+from tests.support.conditions import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIFFERENT, NO_ROW = 3, 6
+
+
+class Pair:
+    """A database of 50 rows and a cache of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source, self.cache = folder / "app.db", folder / "cache.redb"
+        self.here = ("--source", self.source, "--cache", self.cache)
+        self.run("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+        self.run("INSERT INTO t SELECT value, 'v' || value FROM generate_series(1, 50)")
+        cdc("sync", *self.here)
+
+    def run(self, statement: str) -> None:
+        with closing(sqlite3.connect(self.source)) as connection, connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            if "generate_series" in statement:
+                connection.executemany(
+                    "INSERT INTO t VALUES (?, ?)", [(number, f"v{number}") for number in range(1, 51)]
+                )
+            else:
+                connection.execute(statement)
+
+    def tamper(self, ops: dict[str, list[tuple[bytes, bytes | None, int]]]) -> None:
+        """Change the cache behind everybody's back."""
+        with _redb.Database.open(self.cache) as database:
+            database.apply(ops, {})
+
+    def damage(self) -> None:
+        """A row is missing, one is there that must not, one is different."""
+        self.tamper(
+            {"t": [(key(3), None, 1), (key(4), encode_row(("id", "v"), (4, "x")), 1), (key(99), row(99), 1)]}
+        )
+
+    def row(self, number: int) -> dict[str, Any] | None:
+        with Cache.open(self.cache) as cache:
+            return cache.get("t", number)
+
+
+def key(number: int) -> bytes:
+    return encode_key((number,))
+
+
+def row(number: int) -> bytes:
+    return encode_row(("id", "v"), (number, f"v{number}"))
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path)
+
+
+def test_just_the_differing_keys_are_mended_alone(pair: Pair):
+    pair.damage()
+    found = cdc("verify", "--json", *pair.here, code=DIFFERENT).json
+    assert found["tables"]["t"]["missing"] == [[3]]
+    assert found["checks"]["row_counts"] is True
+    assert found["repaired"] == 0
+    repaired = cdc("verify", "--repair", "--json", *pair.here).json
+    assert repaired["equal"]
+    assert repaired["repaired"] == 3
+    assert repaired["found"]["t"] == {"missing": [[3]], "unexpected": [[99]], "different": [[4]]}
+    assert pair.row(3) == {"id": 3, "v": "v3"}
+    assert pair.row(99) is None
+
+
+def test_a_running_node_mends_them_itself_while_the_source_is_written_to(pair: Pair, tmp_path: Path):
+    pair.damage()
+    with Running(tmp_path, "run", *pair.here) as node:
+        wait_until((tmp_path / "cache.redb.ctl").exists, 20, "the node listens")
+        with Running(tmp_path, "run", "--source", pair.source, "--cache", tmp_path / "other.redb"):
+            # A key with changes of its own is the log's to mend.
+            pair.run("UPDATE t SET v = 'new' WHERE id = 4")
+            repaired = cdc("verify", "--repair", "--json", *pair.here).json
+        assert repaired["equal"]
+        assert repaired["repaired"] >= 2
+        assert pair.row(3) == {"id": 3, "v": "v3"}
+        wait_until(lambda: pair.row(4) == {"id": 4, "v": "new"}, 10, "the log's own change")
+        node.check_alive()
+
+
+def test_a_damaged_row_is_found_by_its_key_and_mended(pair: Pair):
+    data = bytearray(pair.cache.read_bytes())
+    at = data.rfind(b"\xa1v\xa3v37") + 5
+    assert at > 5
+    data[at] ^= 1
+    pair.cache.write_bytes(data)
+    config = pair.cache.parent / "cdc.toml"
+    config.write_text('[cache]\ncheck = "never"\n')
+    where = ("--config", config, *pair.here)
+    found = cdc("verify", "--json", *where, code=DIFFERENT).json
+    assert found["tables"]["t"]["different"] == [[37]]
+    assert found["tables"]["t"]["cache_rows"] == 50
+    assert cdc("verify", "--repair", "--json", *where).json["repaired"] == 1
+    assert pair.row(37) == {"id": 37, "v": "v37"}
+
+
+def mark(number: int, event: bytes = b"") -> tuple[bytes, bytes, int]:
+    quarantined = QuarantineMark("it was damaged", 1, 2, since_ms=1_700_000_000_000, event=event)
+    return record_key("t", key(number)), encode_mark(quarantined), 1
+
+
+def test_quarantined_rows_are_listed_said_and_brought_back_from_the_source(pair: Pair):
+    pair.tamper({QUARANTINE_TABLE: [mark(5), mark(6)], "t": [(key(5), None, 1), (key(6), None, 1)]})
+    lines = cdc("quarantine", "list", "--cache", pair.cache).json_lines
+    assert lines[0] == {
+        "table": "t",
+        "key": [5],
+        "reason": "it was damaged",
+        "position": {"epoch": 1, "change_id": 2},
+        "since": "2023-11-14T22:13:20+00:00",
+    }
+    assert len(lines) == 2
+    said = cdc("get", "t", "5", "--json", "--cache", pair.cache, code=NO_ROW)
+    assert said.json["quarantined"]
+    assert cdc("status", "--json", *pair.here).json["cache"]["quarantined"] == 2
+    # Quarantined rows are no differences.
+    assert cdc("verify", "--json", *pair.here).json["tables"]["t"]["quarantined"] == 2
+    assert cdc("quarantine", "retry", "t", "5", "--json", *pair.here).json == {"retried": 1, "left": 0}
+    assert pair.row(5) == {"id": 5, "v": "v5"}
+    assert cdc("quarantine", "drop", "--json", *pair.here).json == {"dropped": 1, "left": 0}
+    assert pair.row(6) is None
+    assert cdc("quarantine", "list", "--cache", pair.cache).stdout == b""
+    cdc("quarantine", "retry", "t", "5", *pair.here, code=NO_ROW)
+    assert cdc("verify", "--json", *pair.here, code=DIFFERENT).json["tables"]["t"]["missing"] == [[6]]
