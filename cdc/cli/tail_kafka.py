@@ -13,9 +13,9 @@ from cdc.cli.tail_lines import GroupLines, Line
 from consumers.assembler import Assembler
 from consumers.groups import Group, Verdict, judge
 from consumers.subscription import Subscription
-from schemas.codec import decode_event
+from schemas.codec import decode_event, encode_definition
 from schemas.errors import BadEventError, GaveUpError, KafkaUnavailableError
-from schemas.event import CONTROL_OPS, NIL, Head, Op
+from schemas.event import CONTROL_OPS, Head, Op
 from schemas.position import Position
 from schemas.retrying import Backoff, pause
 from schemas.topics import PARTITION, TopicGoneError, TopicReader
@@ -78,12 +78,12 @@ class TailedGroups:
         self._group = group if verdict is Verdict.APPLY else None
         return verdict
 
-    def truncate(self, table: str, definition: TableDefinition | None) -> None:  # noqa: ARG002 -- as it came
+    def truncate(self, table: str, definition: TableDefinition | None) -> None:
         """A table is read anew."""
         event = self._seen()
-        self._add(
-            Op.TRUNCATE, table, b"" if event.after == NIL else event.after, event.change_id, event.ts_ms
-        )
+        # The event may have come in parts.
+        after = b"" if definition is None else encode_definition(definition)
+        self._add(Op.TRUNCATE, table, after, event.change_id, event.ts_ms)
 
     def put(self, op: str, table: str, key: bytes, row: bytes, change_id: int, ts_ms: int) -> None:  # noqa: ARG002 -- the key's values are wanted
         """A row event."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -57,6 +58,15 @@ _PROPERTIES = {
 }
 
 
+@dataclass(frozen=True)
+class Member:
+    """One node of a cluster: its id, its ports for clients and for controllers, and all controllers."""
+
+    node: int
+    ports: tuple[int, int]
+    voters: str
+
+
 class KafkaBroker:
     """One broker on 127.0.0.1, with its data and its log in `directory`.
 
@@ -70,6 +80,7 @@ class KafkaBroker:
         properties: further broker properties, or other values for the ones set here.
         format_arguments: further arguments of Kafka's storage tool, such as ``--add-scram``.
         java: options of the virtual machine.
+        member: which node of a cluster this is; None: it is alone.
     """
 
     def __init__(
@@ -80,6 +91,7 @@ class KafkaBroker:
         properties: Mapping[str, str] | None = None,
         format_arguments: Sequence[str] = (),
         java: Sequence[str] = QUICK_START,
+        member: Member | None = None,
     ) -> None:
         self._java = (need_command("java"), *java, "-Dlog4j2.level=INFO")
         if not any(JARS.glob("kafka_2.13-*.jar")):
@@ -88,6 +100,7 @@ class KafkaBroker:
         self._protocol = protocol
         self._properties = dict(properties or {})
         self._format_arguments = tuple(format_arguments)
+        self._member = member
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -111,8 +124,8 @@ class KafkaBroker:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Format the storage and start a new broker on free ports."""
-        for _ in range(_START_TRIES_MAX):
+        """Format the storage and start a new broker on free ports; a cluster's member on its own."""
+        for _ in range(_START_TRIES_MAX if self._member is None else 1):
             self._format()
             if self._launch():
                 return
@@ -149,20 +162,23 @@ class KafkaBroker:
             self.restart()
 
     def _format(self) -> None:
-        self._port, controller = free_port(), free_port()
+        member = self._member
+        self._port, controller = (free_port(), free_port()) if member is None else member.ports
         self._directory.mkdir(parents=True, exist_ok=True)
         properties = _PROPERTIES | {
             "log.dirs": str(self._directory / f"data-{self._port}"),
             "listeners": f"CLIENT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{controller}",
             "advertised.listeners": f"CLIENT://127.0.0.1:{self._port}",
             "listener.security.protocol.map": f"CLIENT:{self._protocol},CONTROLLER:PLAINTEXT",
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
         }
+        if member is None:
+            properties["controller.quorum.bootstrap.servers"] = f"127.0.0.1:{controller}"
+        else:
+            properties |= {"node.id": str(member.node), "controller.quorum.voters": member.voters}
         lines = (f"{name}={value}\n" for name, value in (properties | self._properties).items())
         self._config.write_text("".join(lines))
-        command = self._command(
-            "kafka.tools.StorageTool", "format", "--standalone", "--config", str(self._config)
-        )
+        command = self._command("kafka.tools.StorageTool", "format", "--config", str(self._config))
+        command += ["--standalone"] if member is None else []
         command += ["--cluster-id", "cdc-tests-cluster-0001", *self._format_arguments]
         with self.log.open("ab") as log:
             subprocess.run(
