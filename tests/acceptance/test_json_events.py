@@ -58,6 +58,9 @@ def test_every_value_reaches_the_cache_through_json_and_through_a_switch(
     publish_and_apply("json")
     change(source, "UPDATE anything SET w = v WHERE rowid % 2; DELETE FROM anything WHERE rowid % 5 = 0")
     publish_and_apply("json")
+    # More than a record holds: it comes in parts.
+    change(source, "INSERT INTO anything (k, v, w) VALUES ('large', randomblob(3000000), 1e22)")
+    publish_and_apply("json")
     change(source, "UPDATE anything SET w = NULL, v = w")
     publish_and_apply("msgpack")
     change(

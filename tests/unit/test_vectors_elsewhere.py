@@ -25,24 +25,15 @@ NOT_UTF8 = 1
 NODE_S_MAX = 60.0
 
 _chunk = GOLDEN["chunk"]["json"]
+_chunk_rows = [
+    [{"$blob": base64.b64encode(bytes.fromhex(row["key"])).decode()}, row["after"], row["change_id"]]
+    for row in _chunk["rows"]
+]
 DOCUMENTS: list[tuple[str, Any]] = [
     *((item["msgpack"], item["json"]) for name in ("values", "keys", "rows") for item in GOLDEN[name]),
     *((GOLDEN[name]["msgpack"], GOLDEN[name]["json"]) for name in ("definition", "announcement", "manifest")),
     *((item["msgpack"], list(item["json"].values())) for item in GOLDEN["events"]),
-    (
-        GOLDEN["chunk"]["msgpack"],
-        [
-            *[*_chunk.values()][:-1],
-            [
-                [
-                    {"$blob": base64.b64encode(bytes.fromhex(row["key"])).decode()},
-                    row["after"],
-                    row["change_id"],
-                ]
-                for row in _chunk["rows"]
-            ],
-        ],
-    ),
+    (GOLDEN["chunk"]["msgpack"], list({**_chunk, "rows": _chunk_rows}.values())),
 ]
 """msgpack as hex, and what it holds as JSON forms."""
 
