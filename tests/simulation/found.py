@@ -49,6 +49,6 @@ FOUND_AT = {
     "all_take_over_at_a_goodbye": 14,
     "changed_settings_reach_new_rows_only": 1,
     "changed_settings_seen_by_table_names_alone": 1,
-    "any_snapshot_tells_what_readers_hold": 74,
-    "settings_forgotten_between_polls": 13,
+    "any_snapshot_tells_what_readers_hold": 103,
+    "settings_forgotten_between_polls": 43,
 }

@@ -7,6 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
 KEY_COLUMNS = [
@@ -131,22 +132,25 @@ def random_unique_index(rnd: Random, table: RandomTable) -> str:
     return f"CREATE UNIQUE INDEX unique_{number} ON {quoted(table.name)} ({', '.join(terms)}) {where}"
 
 
+_VALUES: list[Callable[[Random], Any]] = [
+    lambda rnd: rnd.randint(0, 4),
+    lambda rnd: rnd.randint(0, 4),
+    lambda rnd: float(rnd.randint(0, 4)),
+    lambda rnd: rnd.choice([0.0, -0.0, 0.5, float("inf"), -(2.0**63), 2.0**53, 1e300]),
+    lambda rnd: rnd.choice([2**53, 2**53 + 1, -(2**63), 2**63 - 1]),
+    lambda rnd: rnd.choice(
+        ["a", "A", "b", "B", "ab", "aB", "a ", "a  ", "", "1", "1.0", "a\0b", "é", "É", "𝄞"]
+    ),
+    lambda rnd: rnd.choice(["a", "A", "b", "B"]),
+    lambda rnd: rnd.choice([b"", b"a", b"\0", b"\xff", b"1"]),
+    lambda rnd: None if rnd.random() < 0.3 else rnd.randint(0, 2),
+    lambda rnd: struct.pack(">I", rnd.randrange(100)),
+]
+
+
 def random_value(rnd: Random) -> Any:
     """Make a value of a small domain, so that keys meet, with the odd ones among them."""
-    return rnd.choice(
-        [
-            rnd.randint(0, 4),
-            rnd.randint(0, 4),
-            float(rnd.randint(0, 4)),
-            rnd.choice([0.0, -0.0, 0.5, float("inf"), -(2.0**63), 2.0**53, 1e300]),
-            rnd.choice([2**53, 2**53 + 1, -(2**63), 2**63 - 1]),
-            rnd.choice(["a", "A", "b", "B", "ab", "aB", "a ", "a  ", "", "1", "1.0", "a\0b", "é", "É", "𝄞"]),
-            rnd.choice(["a", "A", "b", "B"]),
-            rnd.choice([b"", b"a", b"\0", b"\xff", b"1"]),
-            None if rnd.random() < 0.3 else rnd.randint(0, 2),
-            struct.pack(">I", rnd.randrange(100)),
-        ]
-    )
+    return rnd.choice(_VALUES)(rnd)
 
 
 def random_write(rnd: Random, db: sqlite3.Connection, table: RandomTable) -> None:
@@ -161,12 +165,27 @@ def random_write(rnd: Random, db: sqlite3.Connection, table: RandomTable) -> Non
     values = values[: marks.count("?")]
     columns = ", ".join(map(quoted, table.columns))
     try:
-        if roll < 0.5:
+        if roll < 0.38:
             db.execute(f"INSERT{conflict} INTO {name} ({columns}) VALUES ({marks})", values)
-        elif roll < 0.55:
+        elif roll < 0.45:
+            db.execute(f"REPLACE INTO {name} ({columns}) VALUES ({marks}), ({marks})", values * 2)
+        elif roll < 0.49:
+            # Rows of its own with one value changed: they meet each other, and themselves.
+            picked = ", ".join("?" if quoted(column) == some else quoted(column) for column in table.columns)
+            copy = f"INSERT{conflict} INTO {name} ({columns}) SELECT {picked} FROM {name}"
+            db.execute(copy, (random_value(rnd),))
+        elif roll < 0.57:
             target = quoted(rnd.choice(table.columns))
-            upsert = f"ON CONFLICT DO UPDATE SET {target} = excluded.{target}"
-            db.execute(f"INSERT INTO {name} ({columns}) VALUES ({marks}) {upsert}", values)
+            upsert = rnd.choice(
+                [
+                    f"DO UPDATE SET {target} = excluded.{target}",
+                    f"DO UPDATE SET {some} = excluded.{target} WHERE excluded.{target} > 1",
+                    f"({', '.join(map(quoted, table.key))}) DO UPDATE SET {target} = {some}",
+                    f"({', '.join(map(quoted, table.key))}) DO NOTHING",
+                ]
+            )
+            into = f"INSERT INTO {name} ({columns}) VALUES ({marks})"
+            db.execute(f"{into} ON CONFLICT {upsert}", values)
         elif roll < 0.75:
             condition = f"{quoted(table.key[0])} = ?"
             db.execute(
