@@ -23,7 +23,7 @@ from schemas.snapshot import Database
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from cdc.capture import Capture, CaptureReader, Change, LogState
+    from cdc.capture import Capture, Change, LogState, SourceReader
     from consumers.orders import Rebuild
     from consumers.rebuild import Loading
     from consumers.writer import CacheWriter
@@ -72,7 +72,9 @@ class CachePublication:
         """The tables in the cache, with their settings' digests."""
         return {name: table.settings for name, table in self._writer.definitions.items()}
 
-    async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
+    async def publish(
+        self, head: Head, prev: int, pages: AsyncIterator[list[Change]], exact_at: Callable[[], int]
+    ) -> int:
         """Applies one group; when this returns it is durable."""
         writer, groups = self._writer, self._writer.groups
         stood = groups.head
@@ -82,7 +84,6 @@ class CachePublication:
             prev=prev,
             high=head.change_id,
             nonce=head.nonce,
-            exact_at=head.exact_at,
             # The plan has compared it with the log's.
             prev_nonce=None if stood is None else stood.nonce,
             settings=head.settings,
@@ -103,14 +104,14 @@ class CachePublication:
                         events += 1
                 if writer.burdened:
                     await writer.relieve()
-            reached = groups.end()
+            reached = groups.end(exact_at())
             await writer.commit(groups.take_ready(), reached, None)
         except BaseException:
             await writer.reset()
             raise
         return events
 
-    async def load(self, reader: CaptureReader, state: LogState, reason: str) -> int:
+    async def load(self, reader: SourceReader, state: LogState, reason: str) -> int:
         """Builds a new cache file from every row, and swaps it in."""
         _log.info("loading everything", reason=reason, epoch=state.epoch, change_id=state.high)
         tables = reader.tables()
@@ -120,7 +121,10 @@ class CachePublication:
                 async with aclosing(reader.rows(table)) as pages:
                     async for page in pages:
                         await _load_page(loading, table, page)
-            await self._writer.adopt(loading, log_head(state, reader.settings), database, None)
+            async with aclosing(reader.catch_up()) as pages:
+                async for page in pages:
+                    await _load_changes(loading, page)
+            await self._writer.adopt(loading, log_head(reader.settled, reader.settings), database, None)
             self._rebuild = False
             return loading.rows
 
@@ -132,6 +136,17 @@ async def _load_page(loading: Loading, table: str, page: list[Change]) -> None:
         for _, _, key, _, after, change_id, ts_ms in page:
             if after is None:
                 await loading.quarantine(table, key, change_id, ts_ms)
+
+
+async def _load_changes(loading: Loading, page: list[Change]) -> None:
+    for op, table, key, _, after, change_id, ts_ms in page:
+        if op == Op.QUARANTINED:
+            await loading.remove(table, key, change_id)
+            await loading.quarantine(table, key, change_id, ts_ms)
+        elif after is None:
+            await loading.remove(table, key, change_id)
+        else:
+            await loading.replace(table, key, after, change_id)
 
 
 async def sync(

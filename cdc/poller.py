@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from cdc.capture import CaptureStaleError, LogBrokenError, limits
 from cdc.capture.leases import secure
@@ -18,9 +19,9 @@ from cdc.plan import Changes, Idle, Load, NewEpoch, log_head, plan_poll, plan_re
 from schemas.errors import SourceError, SourceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
-    from cdc.capture import Capture, CaptureReader, Change, LogState
+    from cdc.capture import Capture, Change, LogState, SourceReader
     from cdc.capture.leases import Reader
     from schemas.event import Head
 
@@ -60,23 +61,26 @@ class Publication(Protocol):
         """
         ...
 
-    async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
+    async def publish(
+        self, head: Head, prev: int, pages: AsyncIterator[list[Change]], exact_at: Callable[[], int]
+    ) -> int:
         """Makes one whole group of the pages, spanning (prev, head.change_id]; returns its events.
 
-        ``prev`` is the ``change_id`` that ``head()`` said. When this returns, the group is durable.
+        ``prev`` is the ``change_id`` that ``head()`` said. What ``exact_at`` says when the pages have ended
+        takes the place of that in ``head``. When this returns, the group is durable.
         """
         ...
 
-    async def load(self, reader: CaptureReader, state: LogState, reason: str) -> int:
-        """Takes over every row that the reader shows, at ``state.high``; returns how many."""
+    async def load(self, reader: SourceReader, state: LogState, reason: str) -> int:
+        """Takes over every row that the reader shows, as of what it settles on; returns how many."""
         ...
 
 
 class Snapshots(Protocol):
     """A publication that readers start from, and which therefore needs a snapshot beside its changes."""
 
-    async def snapshot(self, reader: CaptureReader, state: LogState) -> int:
-        """Adds a snapshot at ``state.high``, which was published up to already; returns its rows."""
+    async def snapshot(self, reader: SourceReader, state: LogState) -> int:
+        """Adds a snapshot of ``state``, which was published up to already, or later; returns its rows."""
         ...
 
 
@@ -89,8 +93,8 @@ class Polled(msgspec.Struct, frozen=True):
 
     @property
     def idle(self) -> bool:
-        """Whether there was nothing to do."""
-        return not self.rows and not self.events
+        """Whether there was nothing to do, and nothing newer is known."""
+        return not self.rows and not self.events and self.head.change_id >= self.head.exact_at
 
 
 class Poller:
@@ -179,12 +183,15 @@ class Poller:
                     if self._log_reader is not None and not await reader.is_held_for(self._log_reader):
                         return _Unheld()
                     rows = await self._publication.load(reader, state, reason)
-                    return Polled(head=head, rows=rows)
+                    return Polled(head=log_head(reader.settled, reader.settings), rows=rows)
                 case Changes(prev=prev, high=high):
                     anew = self._reread(reader) if resettled else frozenset[str]()
                     try:
                         async with aclosing(reader.changes(prev, high, anew)) as pages:
-                            events = await self._publication.publish(head, prev, pages)
+                            events = await self._publication.publish(
+                                head, prev, pages, lambda: reader.exact_at
+                            )
+                        head = replace(head, exact_at=reader.exact_at)
                     except LogBrokenError as broken:
                         return NewEpoch(above=state.epoch, reason=broken.message, certain=True)
                 case Idle():
@@ -195,13 +202,13 @@ class Poller:
                 rows = await snapshots.snapshot(reader, state)
             return Polled(head=head, rows=rows, events=events)
 
-    def _reread(self, reader: CaptureReader) -> frozenset[str]:
+    def _reread(self, reader: SourceReader) -> frozenset[str]:
         """The tables that readers hold by other settings."""
         tables = plan_reread(reader.tables(), reader.known(), self._publication.held())
         _log.info("what is published has changed", tables=sorted(tables))
         return tables
 
-    def _review(self, reader: CaptureReader) -> None:
+    def _review(self, reader: SourceReader) -> None:
         """Looks once at what is selected, and warns of what is left out."""
         if self._reviewed:
             return

@@ -69,8 +69,8 @@ class GroupSink(Protocol):
         """A row event of the open group cannot be applied; ``record`` is the Kafka record's key and value."""
         ...
 
-    def end(self) -> Head:
-        """The open group is whole."""
+    def end(self, exact_at: int) -> Head:
+        """The open group is whole; its rows may be as new as ``exact_at``."""
         ...
 
     def abandon(self) -> bool:
@@ -121,7 +121,6 @@ def group_of(event: ChangeEvent) -> Group:
         prev=event.prev,
         high=event.high,
         nonce=event.nonce,
-        exact_at=event.exact_at,
         prev_nonce=event.prev_nonce,
         settings=event.settings,
         prev_settings=event.prev_settings,
@@ -267,7 +266,7 @@ class Assembler:
 
     def _end(self, event: ChangeEvent) -> None:
         if self._applying:
-            self.groups.end()
+            self.groups.end(event.exact_at)
             self.counters.groups += 1
         else:
             self.counters.skipped += 1

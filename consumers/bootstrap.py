@@ -11,7 +11,7 @@ from schemas.errors import BadEventError, KafkaUnavailableError
 from schemas.event import NIL
 from schemas.manifests import CHUNK_KEY, newest_snapshot
 from schemas.parts import Joiner
-from schemas.snapshot import decode_chunk
+from schemas.snapshot import GONE, decode_chunk
 
 if TYPE_CHECKING:
     from consumers.meta import Checkpoint
@@ -111,7 +111,7 @@ async def load_snapshot(
         KafkaUnavailableError: chunks are missing, or Kafka does not answer.
     """
     announcement = found.announcement
-    expected = 0
+    expected = entries = 0
     joiner = Joiner()
     async with writer.loading(announcement.tables, announcement.position.epoch) as loading:
         pages = reader.pages(topics.snapshots, announcement.first_offset, announcement.last_offset + 1)
@@ -127,9 +127,11 @@ async def load_snapshot(
                 expected += 1
                 if chunk.parts > 1:
                     await _append_part(loading, chunk, joiner)
+                    entries += chunk.part == chunk.parts - 1
                 else:
                     await _append(loading, chunk)
-        if expected != announcement.chunks or loading.rows != announcement.rows:
+                    entries += len(chunk.rows)
+        if expected != announcement.chunks or entries != announcement.rows:
             raise KafkaUnavailableError(
                 f"the snapshot in {topics.snapshots} has {expected} of {announcement.chunks} chunks",
                 "run: cdc snapshot",
@@ -152,13 +154,20 @@ async def _append_part(loading: Loading, chunk: Chunk, joiner: Joiner) -> None:
     if row is None:
         await loading.quarantine(chunk.table, key, change_id, since_ms=0)
     else:
-        await loading.append(chunk.table, [(key, row, change_id)])
+        await loading.replace(chunk.table, key, row, change_id)
 
 
 async def _append(loading: Loading, chunk: Chunk) -> None:
-    rows = [(key, bytes(row), change_id) for key, row, change_id in chunk.rows if row != NIL]
-    if rows:
+    # A row has columns: what is one byte long is a mark in the place of one.
+    rows = [(key, data, change_id) for key, row, change_id in chunk.rows if len(data := bytes(row)) > 1]
+    if len(rows) == len(chunk.rows) and not loading.marked:
         await loading.append(chunk.table, rows)
+        return
     for key, row, change_id in chunk.rows:
         if row == NIL:
+            await loading.remove(chunk.table, key, change_id)
             await loading.quarantine(chunk.table, key, change_id, since_ms=0)
+        elif row == GONE:
+            await loading.remove(chunk.table, key, change_id)
+        else:
+            await loading.replace(chunk.table, key, bytes(row), change_id)

@@ -43,7 +43,6 @@ class Verdict(enum.Enum):
 class Group(msgspec.Struct, frozen=True):
     """The header of a group: what one poll saw, every key touched in (prev, high] with its state at high.
 
-    ``exact_at`` is the high of the snapshot its rows were read in, which may be newer than ``high``.
     ``prev_nonce`` is that of the log row ``prev``; None from a poller that did not tell yet.
     ``settings`` tell what is published, ``prev_settings`` what was up to ``prev``; None: the same.
     """
@@ -53,7 +52,6 @@ class Group(msgspec.Struct, frozen=True):
     prev: int
     high: int
     nonce: int
-    exact_at: int
     prev_nonce: int | None = None
     settings: int = 0
     prev_settings: int | None = None
@@ -174,8 +172,11 @@ class Groups:
             self._batch.put(table, key, None, change_id)
         self._mark(table, key, change_id, ts_ms, reason, record)
 
-    def end(self) -> Head:
-        """The open group is whole: its rows join ``ready`` and the head moves to where it leaves a reader."""
+    def end(self, exact_at: int) -> Head:
+        """The open group is whole: its rows join ``ready`` and the head moves to where it leaves a reader.
+
+        ``exact_at`` is what the group's end says: it may have been read in several moments.
+        """
         group = self._group
         if group is None or self.head is None or self.open is None:
             raise RuntimeError("no group is open")
@@ -184,7 +185,7 @@ class Groups:
             epoch_nonce=group.epoch_nonce,
             change_id=group.high,
             nonce=group.nonce,
-            exact_at=max(group.exact_at, self.head.exact_at),
+            exact_at=max(exact_at, self.head.exact_at),
             settings=group.settings,
         )
         self.between = False

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consumers import _redb
+    from consumers.batch import Ops
     from consumers.meta import Checkpoint
     from schemas.definition import KeyType, TableDefinition
 
@@ -56,6 +57,8 @@ class Loading:
         self._temporary = path.with_name(f"{path.name}.{secrets.token_hex(_NAME_BYTES)}{_SUFFIX}")
         self._store: Store | None = None
         self._transaction: _redb.WriteTransaction | None = None
+        self.marked = set[bytes]()
+        """Record keys of rows that the source cannot publish."""
         self.rows = 0
 
     async def __aenter__(self) -> Self:
@@ -85,7 +88,9 @@ class Loading:
     ) -> None:
         """Marks a row that cannot be in the cache."""
         mark = QuarantineMark(reason, epoch=self._epoch, change_id=change_id, since_ms=since_ms)
-        await self._append(QUARANTINE_TABLE, [(record_key(table, key), encode_mark(mark), change_id)])
+        name = record_key(table, key)
+        self.marked.add(name)
+        await self._append(QUARANTINE_TABLE, [(name, encode_mark(mark), change_id)])
 
     async def finish(self, checkpoint: Checkpoint) -> None:
         """Makes everything durable and puts the file at its path; readers follow."""
@@ -97,6 +102,31 @@ class Loading:
         with redb_errors(self._temporary):
             await asyncio.to_thread(self._transaction.append, table, rows)
         self.rows += len(rows)
+
+    async def replace(self, table: str, key: bytes, row: bytes, change_id: int) -> None:
+        """Puts a row that may have been appended before, and lifts its mark."""
+        if self._fits(table, key):
+            await self._put(table, key, row, change_id)
+            self.rows += 1
+        else:
+            await self.quarantine(table, key, change_id, 0, WRONG_CLASS)
+
+    async def remove(self, table: str, key: bytes, change_id: int) -> None:
+        """Takes away a row that may have been appended before, and lifts its mark."""
+        await self._put(table, key, None, change_id)
+
+    async def _put(self, table: str, key: bytes, row: bytes | None, change_id: int) -> None:
+        if self._transaction is None:
+            raise RuntimeError("the load is not open")
+        ops: Ops = {table: [(key, row, change_id)]} if self._fits(table, key) else {}
+        name = record_key(table, key)
+        if name in self.marked:
+            ops[QUARANTINE_TABLE] = [(name, None, change_id)]
+        with redb_errors(self._temporary):
+            await asyncio.to_thread(self._transaction.put, ops)
+
+    def _fits(self, table: str, key: bytes) -> bool:
+        return fits_key_type(key, self._key_types.get(table, "tuple"))
 
     def _open(self) -> None:
         with _file_errors(self._path):

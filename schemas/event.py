@@ -71,13 +71,14 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     A group is the state at ``high`` of every key touched in (``prev``, ``high``]; its records carry the same
     epoch, epoch_nonce, prev, high, nonce (of the log row high), prev_nonce (of the log row prev; None from
-    pollers that did not tell yet), exact_at, writer and ``settings`` (see `Head`), ``index`` from 0, and
-    ``last`` on the final one. ``prev_settings`` are those up to prev where they were others; such a group has
-    all tables anew of which something else is published now. A record counts only if it landed at ``offset``.
-    ``ts_ms`` is milliseconds since 1970, UTC.
+    pollers that did not tell yet), writer and ``settings`` (see `Head`), ``index`` from 0, and ``last`` on
+    the final one, whose ``exact_at`` says how new the group's rows may be. ``prev_settings`` are those up to
+    prev where they were others; such a group has all tables anew of which something else is published now. A
+    record counts only if it landed at ``offset``. ``ts_ms`` is milliseconds since 1970, UTC.
 
     What is too large for one record comes in ``parts`` consecutive ones, alike but for ``index``, ``last``,
-    ``offset``, ``part`` (from 0) and ``after``, which is then a bin: a piece of what it would be.
+    ``offset``, ``exact_at``, ``part`` (from 0) and ``after``, which is then a bin: a piece of what it would
+    be.
     """
 
     version: int

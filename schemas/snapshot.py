@@ -18,6 +18,10 @@ SNAPSHOT_VERSION: Final = 1
 """The major version of chunks and manifests."""
 
 
+GONE: Final = msgspec.Raw(b"\xc2")
+"""In the place of a row: there is none any more."""
+
+
 class Database(msgspec.Struct, frozen=True):
     """Which database a topic belongs to: the id made at install, and the URL without scheme and secrets."""
 
@@ -27,6 +31,9 @@ class Database(msgspec.Struct, frozen=True):
 
 class Chunk(msgspec.Struct, array_like=True, frozen=True):
     """Rows of one table: (encoded key, encoded row, change id) each, and their place in the snapshot.
+
+    Instead of a row: `schemas.event.NIL` where it could not be published, `GONE` where it was deleted while
+    the snapshot was read. What comes later of a key goes over what came before.
 
     ``snapshot`` is its random id, ``index`` counts its chunks from 0. Encoded as an array.
 

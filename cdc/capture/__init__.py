@@ -5,6 +5,7 @@ from cdc.capture.encode import Change
 from cdc.capture.errors import CaptureStaleError, LogBrokenError
 from cdc.capture.install import InstallReport
 from cdc.capture.log import LogState
+from cdc.capture.piecewise import SourceReader
 from cdc.capture.reader import Backlog, CaptureReader, LogRow
 from cdc.capture.table import Skipped
 
@@ -19,4 +20,5 @@ __all__ = [
     "LogRow",
     "LogState",
     "Skipped",
+    "SourceReader",
 ]

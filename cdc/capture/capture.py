@@ -25,6 +25,7 @@ from cdc.capture.install import (
 from cdc.capture.introspect import Schema, read_schema, read_stamp
 from cdc.capture.log import mint_unless_healthy
 from cdc.capture.mask import settings_digest
+from cdc.capture.piecewise import PiecewiseReader
 from cdc.capture.prune import prune
 from cdc.capture.reader import CaptureReader
 from cdc.capture.recording import RecordingTransaction
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
     from typing import Any
 
+    from cdc.capture.piecewise import SourceReader
     from cdc.capture.prune import Pruned
     from cdc.hash_key import HashKey
     from cdc.source import Client, Transaction
@@ -189,8 +191,23 @@ class Capture:
             return await remove(transaction, await read_schema(transaction))
 
     @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[CaptureReader, None]:
-        """Open one read transaction; close it soon in rollback-journal mode, where it holds up writers.
+    async def reading(self) -> AsyncGenerator[SourceReader, None]:
+        """Read the source at one moment, or in several short ones where a long one would do harm.
+
+        Raises:
+            CaptureStaleError: capture is not installed, or the schema has outgrown it; `install` helps.
+            UsageError: as `install` does.
+        """
+        if self.client.short_reads:
+            async with PiecewiseReader(self.moment) as reader:
+                yield reader
+        else:
+            async with self.moment() as moment:
+                yield moment
+
+    @asynccontextmanager
+    async def moment(self) -> AsyncGenerator[CaptureReader, None]:
+        """Open one read transaction, and leave it soon.
 
         Raises:
             CaptureStaleError: capture is not installed, or the schema has outgrown it; `install` helps.

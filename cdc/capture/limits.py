@@ -1,4 +1,4 @@
-"""Every limit of the log's upkeep, with its unit, in one place: leases, heartbeat rows, pruning."""
+"""Every limit of the log's upkeep, and of reading in short transactions, with its unit, in one place."""
 
 from __future__ import annotations
 
@@ -44,3 +44,26 @@ LOG_AGE_SECONDS_MIN = 3600.0
 
 LOG_WARNING_SECONDS = 3600.0
 """How often the log's length is warned of."""
+
+MOMENT_SECONDS = 0.02
+"""How long a read transaction lasts before the next piece is read in another one.
+
+In rollback-journal mode a commit of the application waits for it; its last piece may make it half as long
+again.
+"""
+
+PIECE_ROWS_FIRST = 500
+PIECE_ROWS_MAX = 5_000
+"""Rows, or rows of the log, that are read in one piece; how many depends on how long they take."""
+
+PIECE_BYTES_MAX = 8 * 2**20
+"""A piece is cut short beyond this size: it is held in memory until its transaction has ended."""
+
+SURVEY_ROWS = 20_000
+"""Rows of the log that are counted in one go."""
+
+CATCH_UP_ROUNDS_MAX = 50
+"""How often changes that were made during a load are read, before a load is begun anew."""
+
+CATCH_UP_GROWTHS_MAX = 5
+"""How often there may be more of them than the time before."""

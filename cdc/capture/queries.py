@@ -20,6 +20,38 @@ def select_all(table: Table) -> str:
     return f"SELECT {_columns(table)} FROM {quoted(table.name)} AS t{where} ORDER BY {_order(table)}"
 
 
+def select_some(table: Table, condition: str) -> str:
+    """Give the first of the rows under a condition, in the order of the key's index; parameter: how many."""
+    where = f" WHERE {condition}" if condition else ""
+    return f"SELECT {_columns(table)} FROM {_indexed(table)}{where} ORDER BY {_order(table)} LIMIT ?"
+
+
+def steps_after(table: Table, key: Sequence[Value] | None) -> list[tuple[str, tuple[Value, ...]]]:
+    """Give conditions on the rows that follow a key, with their parameters; taken one after the other.
+
+    Each is one range of the key's index, which a single condition on several columns would not be where NULL
+    is among them. Where keys are not unique the first begins with the key itself: it may have more rows.
+    """
+    if key is None:
+        return [("", ())]
+    steps: list[tuple[str, tuple[Value, ...]]] = []
+    for length in range(len(table.key), 0, -1):
+        parts = [
+            f"{_compared(column)} IS {_parameter(value)}"
+            for column, value in zip(table.key[: length - 1], key, strict=False)
+        ]
+        args = tuple(key[: length - 1])
+        last, value = table.key[length - 1], key[length - 1]
+        again = length == len(table.key) and not table.unique
+        if value is not None:
+            parts.append(f"{_compared(last)} {'>=' if again else '>'} {_parameter(value)}")
+            args = (*args, value)
+        elif not again:
+            parts.append(f"{_compared(last)} IS NOT NULL")
+        steps.append((" AND ".join(parts), args))
+    return steps
+
+
 def select_by_key(table: Table, key: Sequence[Value]) -> str:
     """Give the rows that SQL takes for equal to a key; the parameters are its values."""
     conditions = " AND ".join(

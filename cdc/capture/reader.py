@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from cdc.capture import queries
-from cdc.capture.bounded import Carried, Refill, Touched, Whole, cached, table_of
+from cdc.capture.bounded import Carried, Newest, Refill, Touched, Whole, cached, table_of
 from cdc.capture.bounded_sql import limit_of, rows_of
 from cdc.capture.encode import Change, ReadEncoder, TouchedEncoder, truncation
 from cdc.capture.errors import LogBrokenError
@@ -22,7 +22,7 @@ from schemas.errors import SourceError, UsageError
 from schemas.order import place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable
 
     from cdc.capture.bounded import Query
     from cdc.capture.install import Registered
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     from cdc.capture.table import Skipped, Table
     from cdc.source import Row, Transaction
     from schemas.definition import TableDefinition
+    from schemas.values import Value
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """What a range of the log speaks of: tables by id, and (change id, ts_ms) of those that are read anew."""
+
+    touched: frozenset[int]
+    anew: dict[int, tuple[int, int]]
 
 
 class LogRow(msgspec.Struct, frozen=True):
@@ -100,6 +108,7 @@ class CaptureReader:
         self._ranged = ranged
         self.settings = settings
         """A digest of what is configured to be published."""
+        self._state: LogState | None = None
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -133,9 +142,29 @@ class CaptureReader:
         pairs = {(names.get(child.lower()), names.get(parent.lower())) for child, parent in rows}
         return sorted((child, parent) for child, parent in pairs if child is not None and parent is not None)
 
+    @property
+    def exact_at(self) -> int:
+        """The log's end: everything that is read is of this moment."""
+        return self.settled.high
+
+    @property
+    def settled(self) -> LogState:
+        """The log's state as it was read: that of this moment."""
+        if self._state is None:
+            raise RuntimeError("the log's state is read first")
+        return self._state
+
+    def agrees_with(self, other: CaptureReader) -> bool:
+        """Whether the same tables are captured in the same way."""
+        return self._tables == other._tables and self._registered == other._registered
+
     async def state(self, prev: int | None = None) -> LogState:
         """Read the log's state, and the nonce of row ``prev``."""
-        return await read_state(self._transaction, prev)
+        self._state = await read_state(self._transaction, prev)
+        return self._state
+
+    async def rest(self) -> None:
+        """Do nothing: this moment lasts until it is left."""
 
     async def backlog(self, prev: int) -> Backlog:
         """Say how long the log is, and how far behind a reader at ``prev`` is."""
@@ -161,23 +190,12 @@ class CaptureReader:
         Raises:
             LogBrokenError: ids are missing in the range (a reader below ``pruned_to`` must not ask).
         """
-        touched, later = [
-            result.rows
-            for result in await self._transaction.batch(
-                [Statement(_RANGE_SQL, (prev, high)), Statement(_LATER_SQL, (high,))]
-            )
-        ]
-        if sum(row[1] for row in touched) != high - prev:
-            raise LogBrokenError(f"the change log has holes between {prev} and {high}", "run `cdc rebuild`")
-        asked = {i: (high, _now_ms()) for i, name in self._registered.items() if name in reread}
-        anew = asked | {row[0]: (row[2], row[3]) for row in touched if row[2] is not None}
-        anew |= {row[0]: (row[1], row[2]) for row in later}
-        ids = {row[0] for row in touched} | set(anew)
+        survey = await self.survey(prev, high, reread)
         carried = Carried(self._tables)
-        for name, table_id in sorted((self._registered[i], i) for i in ids if i in self._registered):
+        for name, table_id in self._in_order(survey.touched | set(survey.anew)):
             table = self._tables.get(name)
-            if table_id in anew:
-                yield [truncation(name, self._encoded_definition(table), *anew[table_id])]
+            if table_id in survey.anew:
+                yield [self.truncation(table_id, survey)]
                 if table is not None:
                     carried.whole(table)
                     async for page in self._all(table, high, refuse_duplicates=False):
@@ -185,12 +203,76 @@ class CaptureReader:
             elif table is not None:
                 async for page in self._touched(Touched(table, table_id, prev, high), carried):
                     yield page
+        async for page in self._followers(carried, high):
+            yield page
+
+    async def survey(self, low: int, top: int, reread: frozenset[str] = frozenset()) -> Survey:
+        """Say which tables the log speaks of in (low, top], and which are read anew: ``reread`` in any case.
+
+        Raises:
+            LogBrokenError: ids are missing in the range.
+        """
+        asked = [Statement(_RANGE_SQL, (low, top)), Statement(_LATER_SQL, (top,))]
+        touched, later = [result.rows for result in await self._transaction.batch(asked)]
+        if sum(row[1] for row in touched) != top - low:
+            raise LogBrokenError(f"the change log has holes between {low} and {top}", "run `cdc rebuild`")
+        anew = {one: (top, _now_ms()) for one, name in self._registered.items() if name in reread}
+        anew |= {row[0]: (row[2], row[3]) for row in touched if row[2] is not None}
+        anew |= {row[0]: (row[1], row[2]) for row in later}
+        return Survey(frozenset(row[0] for row in touched), anew)
+
+    def truncations(self, survey: Survey) -> list[Change]:
+        """Give op t for every table that is read anew; its row is the definition, None where it left."""
+        return [self.truncation(table_id, survey) for _, table_id in self._in_order(survey.anew)]
+
+    def truncation(self, table_id: int, survey: Survey) -> Change:
+        """Give op t for one of them."""
+        name = self._registered[table_id]
+        definition = self._encoded_definition(self._tables.get(name))
+        return truncation(name, definition, *survey.anew[table_id])
+
+    async def piece(self, low: int, top: int, survey: Survey) -> AsyncGenerator[list[Change], None]:
+        """Give `changes` of a part of a range, as of this later moment; tables read anew are left out."""
+        carried = Carried(self._tables)
+        # Whatever else was touched by now is not counted with this part's keys, and may have made room too.
+        refilled = top < self.settled.high
+        for name, table_id in self._in_order(survey.touched - set(survey.anew)):
+            table = self._tables.get(name)
+            if table is not None:
+                touched = Touched(table, table_id, low, top)
+                async for page in self._touched(touched, carried, refilled=refilled):
+                    yield page
+        async for page in self._followers(carried, top):
+            yield page
+
+    async def followers(self, tables: Iterable[str], high: int) -> AsyncGenerator[list[Change], None]:
+        """Give the rows that follow those of tables which are read anew."""
+        carried = Carried(self._tables)
+        for name in tables:
+            carried.whole(self._tables[name])
+        async for page in self._followers(carried, high):
+            yield page
+
+    def bounded_rows(self, table: str, change_id: int) -> AsyncGenerator[list[Change], None]:
+        """Give the rows of a table that readers hold, at this moment."""
+        return self._all(self._table(table), change_id, refuse_duplicates=False)
+
+    def is_whole(self, table: str) -> bool:
+        """Whether readers hold every row of a table."""
+        return isinstance(cached(self._table(table), self._tables), Whole)
+
+    async def _followers(self, carried: Carried, high: int) -> AsyncGenerator[list[Change], None]:
         for following in carried.followers():
             async for page in self._query(following, high):
                 yield page
 
-    async def _touched(self, touched: Touched, carried: Carried) -> AsyncGenerator[list[Change], None]:
-        """Give the touched rows of a table, and those that may take the place of some of them."""
+    async def _touched(
+        self, touched: Touched, carried: Carried, *, refilled: bool = False
+    ) -> AsyncGenerator[list[Change], None]:
+        """Give the touched rows of a table, and those that may take the place of some of them.
+
+        ``refilled``: of a table with ``keep``, give all the newest rows.
+        """
         table = touched.table
         refill = None if table.settings.keep is None else Refill(table, await self._limit(table))
         sql = queries.select_touched(table, ranged=table.name in self._ranged)
@@ -200,10 +282,35 @@ class CaptureReader:
                 refill.see(page)
             yield page
         newest = None if refill is None else refill.query()
+        if refilled and table.settings.keep is not None:
+            newest = Newest(table, table.settings.keep)
         carried.touched(touched, newest)
         if newest is not None:
             async for page in self._query(newest, touched.high):
                 yield page
+
+    async def rows_after(
+        self, table: str, after: tuple[Value, ...] | None, limit: int, change_id: int, *, strict: bool
+    ) -> AsyncGenerator[list[Change], None]:
+        """Give the next rows of a table in the order of its key, ``limit`` of them if there are so many.
+
+        Args:
+            table: its name.
+            after: the key of the last row so far, None to begin. Where keys are not unique, it comes again.
+            limit: a number of rows.
+            change_id: what they are stamped with.
+            strict: several rows with one key are an error.
+        """
+        found = self._table(table)
+        wanted = limit
+        for condition, args in queries.steps_after(found, after):
+            encoder = ReadEncoder(found, change_id, _now_ms(), refuse_duplicates=strict)
+            sql = queries.select_some(found, condition)
+            async for page in self._transaction.pages(sql, (*args, wanted), encoder):
+                wanted -= len(page)
+                yield page
+            if wanted <= 0:
+                return
 
     async def rows(self, table: str) -> AsyncGenerator[list[Change], None]:
         """Give the rows of a table as op r in the order of its key; they carry the log's highest id.
@@ -217,6 +324,11 @@ class CaptureReader:
         high = (await self.state()).high
         async for page in self._all(found, high, refuse_duplicates=True):
             yield page
+
+    async def catch_up(self) -> AsyncGenerator[list[Change], None]:
+        """Give nothing: all rows are of this moment."""
+        return
+        yield
 
     async def row(self, table: str, key: bytes) -> Change | None:
         """Give one row by its encoded key as op r; None when there is none.
@@ -268,6 +380,9 @@ class CaptureReader:
         sql = f"SELECT * FROM {LOG} WHERE change_id > ? ORDER BY change_id"
         async for page in self._transaction.pages(sql, (prev,), encode):
             yield page
+
+    def _in_order(self, ids: Iterable[int]) -> list[tuple[str, int]]:
+        return sorted((self._registered[one], one) for one in ids if one in self._registered)
 
     def _all(
         self, table: Table, change_id: int, *, refuse_duplicates: bool

@@ -143,7 +143,7 @@ async def _mend_batch(capture: Capture, hand: Hand, batch: list[Key], done: Mend
     while todo:
         standing = await hand.hold()
         try:
-            async with capture.reading() as reader:
+            async with capture.moment() as reader:
                 state = await reader.state(standing.change_id)
                 check_same_log(standing, state)
                 pending = await _pending(reader, standing.change_id, todo)

@@ -96,7 +96,7 @@ class TailedGroups:
         del key, reason, record
         self._add(Op.QUARANTINED, table, b"", change_id, ts_ms)
 
-    def end(self) -> Head:
+    def end(self, exact_at: int) -> Head:  # noqa: ARG002 -- the event's head has it
         """The group is whole."""
         group, event = self._group, self._seen()
         if group is None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from cdc.capture import Capture, CaptureReader, Change, LogState
+    from cdc.capture import Capture, Change, LogState, SourceReader
     from cdc.cli.tail_lines import Output
     from schemas.event import Head
 
@@ -122,7 +122,7 @@ class LogTail:
         same_row = state.prev_nonce == head.nonce and head.change_id > state.pruned_to
         return head.change_id if same_row else state.pruned_to
 
-    async def _gather(self, reader: CaptureReader, lines: GroupLines, prev: int, here: Head) -> None:
+    async def _gather(self, reader: SourceReader, lines: GroupLines, prev: int, here: Head) -> None:
         held: list[Change] = []
         async with aclosing(reader.changes(prev, here.change_id)) as pages:
             async for page in pages:

@@ -97,7 +97,7 @@ async def verify_cache(config: Config) -> Verified:
     database, _ = await asyncio.to_thread(open_to_read, path)
     with database, redb_errors(path), database.snapshot() as snapshot:
         verification = Verification(snapshot)
-        async with capture, capture.reading() as reader:
+        async with capture, capture.moment() as reader:
             checkpoint = verification.checkpoint
             state = await reader.state(None if checkpoint is None else checkpoint.change_id)
             if checkpoint is not None:

@@ -89,7 +89,7 @@ async def _cached_definitions(config: Config) -> dict[str, TableDefinition] | No
 async def _source_definitions(config: Config) -> dict[str, TableDefinition] | None:
     if config.source is None:
         return None
-    async with open_capture(config) as capture, capture.reading() as reader:
+    async with open_capture(config) as capture, capture.moment() as reader:
         return reader.tables()
 
 
@@ -144,7 +144,7 @@ async def ask_source(config: Config, table: str, key: bytes, cached: Cached) -> 
         return None
     found = AtSource()
     try:
-        async with open_capture(config) as capture, capture.reading() as reader:
+        async with open_capture(config) as capture, capture.moment() as reader:
             if table not in reader.tables():
                 found.trouble = f"{table} is not captured"
                 return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import aclosing
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Self
 
 import structlog
@@ -32,9 +34,9 @@ from schemas.snapshot import Announcement, Database, encode_announcement
 from schemas.topics import TopicReader, kafka_errors, stop_client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
-    from cdc.capture import CaptureReader, Change, LogState
+    from cdc.capture import Change, LogState, SourceReader
     from cdc.kafka.chain import ChainEnd
     from cdc.kafka.snapshots import Written
     from schemas.codec import Encoding
@@ -155,7 +157,9 @@ class KafkaPublication:
             return None
         return {table.name: table.settings for table in found.tables}
 
-    async def publish(self, head: Head, prev: int, pages: AsyncIterator[list[Change]]) -> int:
+    async def publish(
+        self, head: Head, prev: int, pages: AsyncIterator[list[Change]], exact_at: Callable[[], int]
+    ) -> int:
         """Publishes one whole group; when this returns it is acknowledged, and it counts."""
         self.tried = head
         if self._head is None or self._head.change_id != prev:
@@ -168,6 +172,8 @@ class KafkaPublication:
             if held and page:
                 index = await self._send_page(group, index, held, last=False)
             held = page or held
+        head = replace(head, exact_at=exact_at())
+        group.head = head
         if held:
             await self._send_page(group, index, held, last=True)
         else:
@@ -221,37 +227,36 @@ class KafkaPublication:
             self._uncleaned = False
             await delete_old_snapshots(self._clients.consumer(), self._clients.admin(), self._topics)
 
-    async def load(self, reader: CaptureReader, state: LogState, reason: str) -> int:
-        """Begins a chain at ``state.high`` with a snapshot and its announcement."""
+    async def load(self, reader: SourceReader, state: LogState, reason: str) -> int:
+        """Begins a chain where the reader settles, with a snapshot and its announcement."""
         _log.info("publishing a snapshot", reason=reason, epoch=state.epoch, change_id=state.high)
-        return await self._publish_snapshot(reader, state, log_head(state, reader.settings))
+        self.tried = log_head(state, reader.settings)
+        return await self._publish_snapshot(reader, None)
 
-    async def snapshot(self, reader: CaptureReader, state: LogState) -> int:
-        """Adds a snapshot at ``state.high`` without touching the chain."""
+    async def snapshot(self, reader: SourceReader, state: LogState) -> int:
+        """Adds a snapshot; what it holds beyond the chain is published as a group first."""
         if self._head is None or self._head.change_id < state.high:
             raise RuntimeError("a snapshot must not be ahead of the chain")
         reason = self.renewal or ("there is none to start from" if self.needs_snapshot else "asked for")
         _log.info("publishing a snapshot", reason=reason, epoch=state.epoch, change_id=state.high)
-        return await self._publish_snapshot(reader, state, self._head)
+        self.tried = self._head
+        return await self._publish_snapshot(reader, self._head)
 
-    async def _publish_snapshot(self, reader: CaptureReader, state: LogState, chain: Head) -> int:
-        self.tried = chain
+    async def _publish_snapshot(self, reader: SourceReader, chain: Head | None) -> int:
         # Everything that landed up to here is at most as new as the rows: a reader goes on from this offset.
         from_offset = self._sender.next_offset or 0
         chunks = SnapshotWriter(self._producer, self._topics.snapshots)
         tables = reader.tables()
         # Where the chain was there before, others may go on with it meanwhile.
-        goes_on = chain == self._head
-        loop = asyncio.get_running_loop()
-        heard = loop.time()
-        for table in tables:
-            async with aclosing(reader.rows(table)) as pages:
-                async for page in pages:
-                    await chunks.add(table, page)
-                    if self.beats and goes_on and loop.time() - heard > limits.HEARTBEAT_SECONDS:
-                        await self.heartbeat()
-                        heard = loop.time()
-        written = await chunks.finish()
+        goes_on = chain is not None
+        written = await self._write_rows(chunks, reader, beats=self.beats and goes_on)
+        state = reader.settled
+        if chain is not None and chain.change_id < state.high:
+            # Read in several moments, the snapshot ended ahead of the chain, which must lead to it.
+            prev = chain.change_id
+            async with aclosing(reader.changes(prev, state.high)) as pages:
+                await self.publish(log_head(state, reader.settings), prev, pages, lambda: reader.exact_at)
+        chain = log_head(state, reader.settings)
         announcement = Announcement(
             snapshot=written.snapshot,
             position=log_head(state, reader.settings),
@@ -286,6 +291,23 @@ class KafkaPublication:
         _log.info("published a snapshot", rows=written.rows, chunks=written.chunks, position=state.high)
         self._uncleaned = True
         return written.rows
+
+    async def _write_rows(self, chunks: SnapshotWriter, reader: SourceReader, *, beats: bool) -> Written:
+        """Writes every row, and what changed while they were read, as of where the reader settles."""
+        loop = asyncio.get_running_loop()
+        heard = loop.time()
+        for table in reader.tables():
+            async with aclosing(reader.rows(table)) as pages:
+                async for page in pages:
+                    await chunks.add(table, page)
+                    if beats and loop.time() - heard > limits.HEARTBEAT_SECONDS:
+                        await self.heartbeat()
+                        heard = loop.time()
+        async with aclosing(reader.catch_up()) as pages:
+            async for page in pages:
+                for table, changes in groupby(page, itemgetter(1)):
+                    await chunks.add(table, list(changes))
+        return await chunks.finish()
 
     async def _chain_now(self, state: LogState, settings: int) -> Head:
         """Where the chain stands after chunks were written: a running poller went on with it meanwhile."""
@@ -420,7 +442,6 @@ class _Header:
     __slots__ = (
         "_epoch",
         "_epoch_nonce",
-        "_exact_at",
         "_nonce",
         "_prev",
         "_prev_nonce",
@@ -435,7 +456,7 @@ class _Header:
         self._prev, self._prev_nonce = prev.change_id, prev.nonce
         self._prev_settings = None if prev.settings == head.settings else prev.settings
         self._epoch, self._epoch_nonce = head.epoch, head.epoch_nonce
-        self._nonce, self._exact_at = head.nonce, head.exact_at
+        self._nonce = head.nonce
 
     def event(
         self,
@@ -464,7 +485,7 @@ class _Header:
             self._prev,
             self.head.change_id,
             self._nonce,
-            self._exact_at,
+            self.head.exact_at,
             index,
             last,
             self._writer,

@@ -11,11 +11,11 @@ from msgspec import Raw
 from cdc import limits
 from cdc.kafka.sender import Sender
 from cdc.kafka.sizes import Fit, fit_of, key_fits
-from schemas.event import NIL
+from schemas.event import NIL, Op
 from schemas.keys import record_key
 from schemas.manifests import CHUNK_KEY, MANIFEST_KEY
 from schemas.parts import parts_of
-from schemas.snapshot import SNAPSHOT_VERSION, Chunk, Manifest, encode_chunk, encode_manifest
+from schemas.snapshot import GONE, SNAPSHOT_VERSION, Chunk, Manifest, encode_chunk, encode_manifest
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
@@ -51,11 +51,11 @@ class SnapshotWriter:
         self._written: Written | None = None
 
     async def add(self, table: str, page: list[Change]) -> None:
-        """Adds rows of a table, in key order; all rows of a table come in a row."""
+        """Adds rows of a table, in key order; then what goes over them: rows again, and ops d."""
         if table != self._table:
             await self._send_chunk()
             self._table = table
-        for _, _, full_key, _, after, change_id, _ in page:
+        for op, _, full_key, _, after, change_id, _ in page:
             name_bytes = len(record_key(table, full_key))
             fit = Fit.NOT if after is None else fit_of(name_bytes, len(after))
             if after is not None and fit is Fit.SPLIT:
@@ -63,7 +63,7 @@ class SnapshotWriter:
                 continue
             # A row that cannot be published is announced without its image: nodes mark its key, if that fits.
             key = full_key if key_fits(name_bytes) else b""
-            row = Raw(after) if after is not None and fit is Fit.WHOLE else NIL
+            row = Raw(after) if after is not None and fit is Fit.WHOLE else GONE if op == Op.DELETE else NIL
             size = len(key) + len(row) + 16
             if self._bytes + size > limits.CHUNK_BYTES:
                 await self._send_chunk()

@@ -76,6 +76,11 @@ class Client(Protocol):
         """Where the source is, without credentials (for a file: its real path)."""
         ...
 
+    @property
+    def short_reads(self) -> bool:
+        """Whether a read transaction should be short: it holds up writers, or it may be cut off."""
+        ...
+
     async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
         """Run one statement in a transaction of its own."""
         ...

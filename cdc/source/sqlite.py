@@ -37,6 +37,7 @@ class SqliteClient:
         self._writes = ThreadPoolExecutor(1, thread_name_prefix="cdc-source-write")
         self._write_turn = asyncio.Lock()
         self._closed = False
+        self._short_reads = True
         # Each of these belongs to one thread: connections are used and closed where they were opened.
         self._readers: set[Connection] = set()
         self._idle: list[Connection] = []
@@ -55,6 +56,7 @@ class SqliteClient:
         client = cls(_absolute(path), busy_timeout_s)
         try:
             await client._on_reads(partial(check_is_database, client._path, busy_timeout_s))
+            await client._on_reads(client._look_at_journal)
         except BaseException:
             await client.close()
             raise
@@ -64,6 +66,11 @@ class SqliteClient:
     def url(self) -> str:
         """``file:`` and the real path."""
         return "file:" + os.path.realpath(self._path)
+
+    @property
+    def short_reads(self) -> bool:
+        """In rollback-journal mode, which is SQLite's default, a commit waits for every reader."""
+        return self._short_reads
 
     async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
         """Run one statement in a write transaction of its own."""
@@ -167,8 +174,15 @@ class SqliteClient:
         connection.execute("BEGIN")
         return connection
 
+    def _look_at_journal(self) -> None:
+        connection = self._open_reader()
+        self._short_reads = not connection.is_wal()
+        self._idle.append(connection)
+
     def _end_read(self, connection: Connection) -> None:
         connection.rollback()
+        # The application may change it at any time; a connection learns of it when it reads.
+        self._short_reads = not connection.is_wal()
         if len(self._idle) < IDLE_READERS_MAX:
             self._idle.append(connection)
         else:

@@ -146,6 +146,10 @@ class Connection:
         """Give a number that differs after another connection has committed."""
         return self.execute("PRAGMA data_version").rows[0][0]
 
+    def is_wal(self) -> bool:
+        """Say whether readers do not hold up writers."""
+        return self.execute("PRAGMA journal_mode").rows[0][0] == "wal"
+
     def interrupt(self) -> None:
         """Stop the statement that runs now, from another thread."""
         try:

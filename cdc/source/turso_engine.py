@@ -63,6 +63,11 @@ class TursoClient:
         """``file:`` and the real path: the same database, whichever engine reads it."""
         return "file:" + os.path.realpath(self._path)
 
+    @property
+    def short_reads(self) -> bool:
+        """Its journal is a WAL: readers hold up nobody."""
+        return False
+
     async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
         """Run one statement in a transaction of its own."""
         async with self._write_turn:

@@ -1,0 +1,420 @@
+"""Reads a source in many short moments, where one long one would hold up the application or be cut off.
+
+That is the case for a file in rollback-journal mode, where a commit waits for every reader, and for servers,
+which end a stream that was idle. What is read is never older than what was asked for, but later moments may
+see more: `PiecewiseReader.exact_at` says how far.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import AsyncExitStack, aclosing
+from typing import TYPE_CHECKING, Protocol, Self
+
+from cdc.capture import limits
+from cdc.capture.errors import CaptureStaleError
+from cdc.capture.reader import Survey
+from schemas import Op, decode_key
+from schemas.errors import SourceUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from cdc.capture.encode import Change
+    from cdc.capture.leases import Reader
+    from cdc.capture.log import LogState
+    from cdc.capture.prune import Keeping
+    from cdc.capture.reader import Backlog, CaptureReader, LogRow
+    from cdc.capture.table import Skipped
+    from schemas.definition import TableDefinition
+
+    Page = list[Change]
+
+
+class SourceReader(Protocol):
+    """What a publication reads: the log and the captured tables, at one moment or in several."""
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The tables that are not captured, with the reason."""
+        ...
+
+    @property
+    def exact_at(self) -> int:
+        """The log's end at the newest moment that was read."""
+        ...
+
+    @property
+    def settled(self) -> LogState:
+        """What rows that were read, and then `catch_up`, are the exact state of."""
+        ...
+
+    def tables(self) -> dict[str, TableDefinition]:
+        """Give the captured tables by name, in order of name."""
+        ...
+
+    def check_table(self, name: str) -> None:
+        """Refuse a table that is not captured."""
+        ...
+
+    async def state(self, prev: int | None = None) -> LogState:
+        """Read the log's state, and the nonce of row ``prev``."""
+        ...
+
+    async def rest(self) -> None:
+        """Hold up nobody until the next call, where a moment can be left."""
+        ...
+
+    @property
+    def settings(self) -> int:
+        """A digest of what is configured to be published."""
+        ...
+
+    def known(self) -> frozenset[str]:
+        """Give the names of all tables that are or ever were captured."""
+        ...
+
+    def changes(
+        self, prev: int, high: int, reread: frozenset[str] = frozenset()
+    ) -> AsyncGenerator[Page, None]:
+        """Give every key touched in (prev, high] with its state, which may be as new as ``exact_at``.
+
+        Tables in ``reread`` come whole.
+        """
+        ...
+
+    def rows(self, table: str) -> AsyncGenerator[Page, None]:
+        """Give every row of a table in the order of its key; each is at least as new as the last state."""
+        ...
+
+    def catch_up(self) -> AsyncGenerator[Page, None]:
+        """Give what was touched since the last state, to make ``rows`` the exact state at one moment."""
+        ...
+
+    async def backlog(self, prev: int) -> Backlog:
+        """Say how long the log is, and how far behind a reader at ``prev`` is."""
+        ...
+
+    async def is_held_for(self, reader: Reader) -> bool:
+        """Say whether a reader has a lease on the log as it is at this moment."""
+        ...
+
+    async def keeping(self) -> Keeping:
+        """Say what the log holds, and for whom."""
+        ...
+
+    async def row(self, table: str, key: bytes) -> Change | None:
+        """Give one row by its encoded key as op r; None when there is none."""
+        ...
+
+    def pending(self, prev: int) -> AsyncGenerator[list[tuple[str, bytes]], None]:
+        """Give (table, key) of whatever `changes` would give from ``prev`` to the end of the log."""
+        ...
+
+    def log_rows(self, prev: int) -> AsyncGenerator[list[LogRow], None]:
+        """Give the log's rows above ``prev`` as they stand, in order."""
+        ...
+
+
+class PiecewiseReader:
+    """A `SourceReader` over successive moments, each of which must continue the one before.
+
+    Use as ``async with``. A moment is left before its rows are handed out.
+
+    Args:
+        open_moment: begins a short read transaction.
+
+    Raises (every method):
+        CaptureStaleError: the schema or the log was changed between two moments: begin anew.
+    """
+
+    def __init__(self, open_moment: Callable[[], AbstractAsyncContextManager[CaptureReader]]) -> None:
+        self._open_moment = open_moment
+        self._moment: CaptureReader | None = None
+        self._stack = AsyncExitStack()
+        self._opened = 0.0
+        self._moments = 0
+        self._first: CaptureReader | None = None
+        self._begun: LogState | None = None
+        self._newest: LogState | None = None
+        self._settled: LogState | None = None
+        self._piece_rows = limits.PIECE_ROWS_FIRST
+        # Changes are read from here on: pruned beyond it, the log does not lead on any more.
+        self._floor = -1
+
+    async def __aenter__(self) -> Self:
+        await self._now()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.rest()
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The tables that are not captured, with the reason."""
+        return self._known.skipped
+
+    @property
+    def exact_at(self) -> int:
+        """The log's end at the newest moment that was read."""
+        return self._state.high
+
+    @property
+    def settled(self) -> LogState:
+        """What the rows that were read are the exact state of, once `catch_up` has ended."""
+        if self._settled is None:
+            raise RuntimeError("rows read in several moments are of one only after catch_up")
+        return self._settled
+
+    @property
+    def settings(self) -> int:
+        """A digest of what is configured to be published."""
+        return self._known.settings
+
+    def known(self) -> frozenset[str]:
+        """Give the names of all tables that are or ever were captured."""
+        return self._known.known()
+
+    def tables(self) -> dict[str, TableDefinition]:
+        """Give the captured tables by name, in order of name."""
+        return self._known.tables()
+
+    def check_table(self, name: str) -> None:
+        """Refuse a table that is not captured.
+
+        Raises:
+            UsageError: it is not.
+        """
+        self._known.check_table(name)
+
+    async def state(self, prev: int | None = None) -> LogState:
+        """Read the log's state, and the nonce of row ``prev``."""
+        self._begun = await self._look(prev)
+        return self._begun
+
+    async def rest(self) -> None:
+        """Leave the moment; the next call begins another one."""
+        self._moment = None
+        stack, self._stack = self._stack, AsyncExitStack()
+        await stack.aclose()
+
+    async def changes(
+        self, prev: int, high: int, reread: frozenset[str] = frozenset()
+    ) -> AsyncGenerator[Page, None]:
+        """Give every key touched in (prev, high] with its state, which may be as new as ``exact_at``.
+
+        Keys come in the order of the log's pieces, so one may come again, in a newer state.
+
+        Raises:
+            LogBrokenError: ids are missing in the range.
+        """
+        self._floor = prev
+        # All tables that are read anew must be known before any touch is read: touches from before a table
+        # changed need not fit its key of now.
+        anew: dict[int, tuple[int, int]] = {}
+        low = prev
+        while low < high:
+            top = min(high, low + limits.SURVEY_ROWS)
+            anew |= (await (await self._now()).survey(low, top, reread)).anew
+            low = top
+        whole: list[str] = []
+        for truncated in self._known.truncations(Survey(frozenset(), anew)):
+            await self.rest()
+            yield [truncated]
+            if truncated[4] is not None:
+                whole.append(truncated[1])
+                async for page in self._rows(truncated[1], high, strict=False):
+                    yield page
+        if whole:
+            async for page in self._at_once((await self._now()).followers(whole, high)):
+                yield page
+        low = prev
+        while low < high:
+            top = min(high, low + self._piece_rows)
+            pages = await self._touched(low, top, anew)
+            if pages is None:
+                continue
+            low = top
+            await self.rest()
+            for page in pages:
+                yield page
+
+    async def rows(self, table: str) -> AsyncGenerator[Page, None]:
+        """Give every row of a table as op r in the order of its key.
+
+        Raises:
+            UsageError: there is no such captured table, or ``key_columns`` do not tell its rows apart.
+        """
+        high = (self._begun or await self.state()).high
+        async for page in self._rows(table, high, strict=True):
+            yield page
+
+    async def catch_up(self) -> AsyncGenerator[Page, None]:
+        """Give what was touched since the last state, again and again until a moment shows all that is left.
+
+        Raises:
+            SourceUnavailableError: the source changes faster than it can be read.
+        """
+        low = self._begun or await self.state()
+        left, grown = sys.maxsize, 0
+        for _ in range(limits.CATCH_UP_ROUNDS_MAX):
+            state = await self._look(low.high)
+            before, left = left, state.high - low.high
+            grown += left >= before > 0
+            if grown > limits.CATCH_UP_GROWTHS_MAX:
+                break
+            moments = self._moments
+            async with aclosing(self.changes(low.high, state.high)) as pages:
+                async for page in pages:
+                    if any(change[0] == Op.TRUNCATE for change in page):
+                        raise CaptureStaleError("a table was ordered to be read anew during a load")
+                    yield page
+            low = state
+            if moments == self._moments:
+                self._settled = state
+                return
+        raise SourceUnavailableError("the source changes faster than it can be read", "it is tried again")
+
+    async def backlog(self, prev: int) -> Backlog:
+        """Say how long the log is, and how far behind a reader at ``prev`` is."""
+        return await (await self._now()).backlog(prev)
+
+    async def is_held_for(self, reader: Reader) -> bool:
+        """Say whether a reader has a lease on the log as it is at this moment."""
+        return await (await self._now()).is_held_for(reader)
+
+    async def keeping(self) -> Keeping:
+        """Say what the log holds, and for whom."""
+        return await (await self._now()).keeping()
+
+    async def row(self, table: str, key: bytes) -> Change | None:
+        """Give one row by its encoded key as op r; None when there is none."""
+        return await (await self._now()).row(table, key)
+
+    async def pending(self, prev: int) -> AsyncGenerator[list[tuple[str, bytes]], None]:
+        """Give (table, key) of whatever `changes` would give from ``prev`` to the end of the log."""
+        state = await self._look(prev)
+        async with aclosing(self.changes(prev, state.high)) as pages:
+            async for page in pages:
+                yield [(change[1], change[2]) for change in page if change[0] != Op.READ]
+
+    async def log_rows(self, prev: int) -> AsyncGenerator[list[LogRow], None]:
+        """Give the log's rows above ``prev`` as they stand, in order."""
+        async with aclosing((await self._now()).log_rows(prev)) as pages:
+            async for page in pages:
+                yield page
+
+    @property
+    def _known(self) -> CaptureReader:
+        if self._first is None:
+            raise RuntimeError("this reader is not open: use it with `async with`")
+        return self._first
+
+    async def _look(self, prev: int | None) -> LogState:
+        self._newest = await (await self._now()).state(prev)
+        return self._newest
+
+    @property
+    def _state(self) -> LogState:
+        if self._newest is None:
+            raise RuntimeError("the log's state is read first")
+        return self._newest
+
+    async def _now(self) -> CaptureReader:
+        """Give the moment that is open, unless it has lasted long enough; else the next one."""
+        if self._moment is not None and time.monotonic() - self._opened < limits.MOMENT_SECONDS:
+            return self._moment
+        await self.rest()
+        moment = await self._stack.enter_async_context(self._open_moment())
+        self._opened = time.monotonic()
+        self._moments += 1
+        if self._first is None:
+            self._first = moment
+        elif not moment.agrees_with(self._first):
+            raise CaptureStaleError("the schema was changed between two reads")
+        newest = self._newest
+        if newest is not None:
+            state = await moment.state(newest.high)
+            same_life = (state.epoch, state.epoch_nonce) == (newest.epoch, newest.epoch_nonce)
+            if 0 <= self._floor < state.pruned_to:
+                raise CaptureStaleError("the change log was pruned between two reads")
+            if not same_life or state.prev_nonce != newest.high_nonce:
+                raise CaptureStaleError("the change log was rewritten between two reads")
+            self._newest = state
+        self._moment = moment
+        return moment
+
+    async def _touched(self, low: int, top: int, anew: dict[int, tuple[int, int]]) -> list[Page] | None:
+        """Read a piece of the log's range; None where it is too much for one moment: less is read then."""
+        moment = await self._now()
+        began = time.monotonic()
+        pages: list[Page] = []
+        size_bytes = 0
+        touched = (await moment.survey(low, top)).touched
+        async with aclosing(moment.piece(low, top, Survey(touched, anew))) as found:
+            async for page in found:
+                pages.append(page)
+                size_bytes += sum(len(change[4] or b"") for change in page)
+                if size_bytes > limits.PIECE_BYTES_MAX and top - low > 1:
+                    self._piece_rows = max(1, (top - low) // 4)
+                    return None
+        self._pace(time.monotonic() - began)
+        return pages
+
+    async def _rows(self, table: str, change_id: int, *, strict: bool) -> AsyncGenerator[Page, None]:
+        if not (await self._now()).is_whole(table):
+            # Which rows these are is known at one moment only, and they are few.
+            async for page in self._at_once((await self._now()).bounded_rows(table, change_id)):
+                yield page
+            return
+        after: bytes | None = None
+        wanted = self._piece_rows
+        while True:
+            moment = await self._now()
+            began = time.monotonic()
+            pages: list[Page] = []
+            count = size_bytes = 0
+            last = None if after is None else decode_key(after)
+            found = moment.rows_after(table, last, wanted, change_id, strict=strict)
+            async with aclosing(found) as coming:
+                async for page in coming:
+                    pages.append(page)
+                    count += len(page)
+                    size_bytes += sum(len(change[4] or b"") for change in page)
+                    if size_bytes > limits.PIECE_BYTES_MAX:
+                        break
+            self._pace(time.monotonic() - began)
+            await self.rest()
+            for page in pages:
+                yield page
+            ended = count < wanted and size_bytes <= limits.PIECE_BYTES_MAX
+            if ended or not pages:
+                return
+            newest = pages[-1][-1][2]
+            # Where keys are not unique a piece begins with the last key of the one before, and all its rows.
+            wanted = 2 * wanted if newest == after else self._piece_rows
+            after = newest
+
+    async def _at_once(self, pages: AsyncGenerator[Page, None]) -> AsyncGenerator[Page, None]:
+        """Give pages of one moment, which is left first unless they are too many to be held in memory."""
+        held: list[Page] = []
+        size_bytes = 0
+        async with aclosing(pages):
+            async for page in pages:
+                held.append(page)
+                size_bytes += sum(len(change[4] or b"") for change in page)
+                if size_bytes > limits.PIECE_BYTES_MAX:
+                    for one in held:
+                        yield one
+                    held, size_bytes = [], 0
+        await self.rest()
+        for page in held:
+            yield page
+
+    def _pace(self, seconds: float) -> None:
+        if seconds > limits.MOMENT_SECONDS / 2:
+            self._piece_rows = max(1, self._piece_rows // 2)
+        elif seconds < limits.MOMENT_SECONDS / 8:
+            self._piece_rows = min(limits.PIECE_ROWS_MAX, self._piece_rows * 2)

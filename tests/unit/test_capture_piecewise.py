@@ -1,0 +1,200 @@
+"""A source in rollback-journal mode is read in many short moments; the application writes in between."""
+
+from __future__ import annotations
+
+import sqlite3
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cdc.capture import Capture, CaptureStaleError, limits
+from cdc.capture.piecewise import PiecewiseReader
+from schemas.errors import SourceUnavailableError
+from tests.support.random_sql import create, random_table, random_write
+from tests.support.replica import Replica, assert_equal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from cdc.capture import SourceReader
+
+
+@pytest.fixture(autouse=True)
+def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a handful of rows takes many moments."""
+    monkeypatch.setattr(limits, "PIECE_ROWS_FIRST", 2)
+    monkeypatch.setattr(limits, "PIECE_ROWS_MAX", 3)
+    monkeypatch.setattr(limits, "SURVEY_ROWS", 4)
+
+
+@pytest.fixture
+async def source(tmp_path: Path) -> AsyncIterator[tuple[Capture, sqlite3.Connection]]:
+    path = str(tmp_path / "source.db")
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA synchronous = OFF")
+    async with Capture(path) as capture:
+        yield capture, db
+    db.close()
+
+
+async def load(reader: SourceReader, between: Callable[[], None]) -> Replica:
+    """Load every table; ``between`` runs after each page."""
+    replica = Replica()
+    await reader.state()
+    for table in reader.tables():
+        replica.tables[table], replica.quarantined[table] = {}, set()
+        async for page in reader.rows(table):
+            replica.apply(page)
+            between()
+    async for page in reader.catch_up():
+        replica.apply(page)
+        between()
+    replica.prev = reader.settled.high
+    return replica
+
+
+async def catch_up(replica: Replica, capture: Capture, between: Callable[[], None]) -> None:
+    """Poll until the replica is exact again."""
+    exact_at = replica.prev + 1
+    while replica.prev < exact_at:
+        async with capture.reading() as reader:
+            state = await reader.state(replica.prev)
+            async for page in reader.changes(replica.prev, state.high):
+                replica.apply(page)
+                between()
+            replica.prev, exact_at = state.high, reader.exact_at
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_what_is_read_piece_by_piece_is_exact_when_it_says_so(
+    source: tuple[Capture, sqlite3.Connection], tmp_path: Path, seed: int
+) -> None:
+    capture, db = source
+    rnd = Random(seed)
+    tables = [random_table(rnd, name) for name in ("a", "b")]
+    for table in tables:
+        create(db, table)
+        for _ in range(rnd.randrange(40)):
+            random_write(rnd, db, table)
+    await capture.install()
+    writes = 30
+
+    def between() -> None:
+        nonlocal writes
+        while writes and rnd.random() < 0.5:
+            writes -= 1
+            random_write(rnd, db, rnd.choice(tables))
+
+    async with capture.reading() as reader:
+        assert isinstance(reader, PiecewiseReader)
+        replica = await load(reader, between)
+    keys = {table.name: table.key for table in tables}
+    # Whatever was written after the load settled is still to come.
+    await catch_up(replica, capture, lambda: None)
+    assert_equal(replica, str(tmp_path / "source.db"), keys)
+    writes = 60
+    between()
+    await catch_up(replica, capture, between)
+    writes = 0
+    await catch_up(replica, capture, between)
+    assert_equal(replica, str(tmp_path / "source.db"), keys)
+
+
+async def test_a_load_is_the_exact_state_where_it_settles(
+    source: tuple[Capture, sqlite3.Connection], tmp_path: Path
+) -> None:
+    capture, db = source
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+    db.executemany("INSERT INTO t VALUES (?, 0)", [(number,) for number in range(20)])
+    await capture.install()
+    left = [20, 3, 4, 5, 6, 7]
+
+    def between() -> None:
+        if left:
+            number = left.pop()
+            db.execute("DELETE FROM t WHERE id = ?", (number - 2,))
+            db.execute("INSERT OR REPLACE INTO t VALUES (?, 'late')", (number,))
+
+    async with capture.reading() as reader:
+        replica = await load(reader, between)
+    assert not left
+    assert_equal(replica, str(tmp_path / "source.db"), {"t": ["id"]})
+
+
+@pytest.mark.parametrize("key", ["a, b", "a COLLATE NOCASE, b", "b, a"])
+async def test_keys_that_hold_null_or_are_alike_lose_no_row_between_pieces(
+    source: tuple[Capture, sqlite3.Connection], tmp_path: Path, key: str
+) -> None:
+    capture, db = source
+    db.execute(f"CREATE TABLE t (a, b, PRIMARY KEY ({key}))")
+    values: list[Any] = [None, 1, 1.5, "x", "X", "y", b"x", ""]
+    db.executemany("INSERT OR IGNORE INTO t VALUES (?, ?)", [(a, b) for a in values for b in values])
+    db.executemany("INSERT INTO t VALUES (?, NULL)", [(a,) for a in values])
+    await capture.install()
+    async with capture.reading() as reader:
+        replica = await load(reader, lambda: None)
+    assert_equal(replica, str(tmp_path / "source.db"), {"t": [one.split()[0] for one in key.split(", ")]})
+
+
+async def test_rows_of_one_key_that_span_pieces_are_found_to_be_duplicates(
+    source: tuple[Capture, sqlite3.Connection], tmp_path: Path
+) -> None:
+    _, db = source
+    db.execute("CREATE TABLE t (k, v)")
+    db.executemany("INSERT INTO t VALUES (?, ?)", [(key, v) for key in (1, 2, 3) for v in range(key)])
+    async with Capture(str(tmp_path / "source.db"), key_columns={"t": ("k",)}) as capture:
+        await capture.install()
+        replica = Replica()
+        await replica.poll(capture)
+    assert [row["k"] for row in replica.tables["t"].values()] == [1]
+    assert len(replica.quarantined["t"]) == 2
+
+
+async def test_a_schema_that_changes_between_two_pieces_is_noticed(
+    source: tuple[Capture, sqlite3.Connection],
+) -> None:
+    capture, db = source
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    db.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(20)])
+    await capture.install()
+    with pytest.raises(CaptureStaleError, match="schema"):
+        async with capture.reading() as reader:
+            await load(reader, lambda: db.execute("DROP TABLE t") and None)
+
+
+async def test_a_log_that_is_rewritten_between_two_pieces_is_noticed(
+    source: tuple[Capture, sqlite3.Connection],
+) -> None:
+    capture, db = source
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    db.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(20)])
+    await capture.install()
+    with pytest.raises(CaptureStaleError, match="rewritten"):
+        async with capture.reading() as reader:
+            await load(reader, lambda: db.execute("UPDATE _cdc_log SET nonce = nonce + 1") and None)
+
+
+async def test_a_source_that_changes_faster_than_it_is_read_is_no_endless_load(
+    source: tuple[Capture, sqlite3.Connection],
+) -> None:
+    capture, db = source
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+    db.executemany("INSERT INTO t VALUES (?, 0)", [(number,) for number in range(5)])
+    await capture.install()
+    with pytest.raises(SourceUnavailableError, match="faster"):
+        async with capture.reading() as reader:
+            await load(reader, lambda: db.execute("UPDATE t SET v = v + 1") and None)
+
+
+async def test_a_file_in_wal_mode_is_read_at_one_moment(
+    source: tuple[Capture, sqlite3.Connection],
+) -> None:
+    capture, db = source
+    await capture.install()
+    db.execute("PRAGMA journal_mode = WAL")
+    async with capture.reading() as reader:
+        await reader.state()
+    async with capture.reading() as reader:
+        assert not isinstance(reader, PiecewiseReader)
