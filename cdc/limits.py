@@ -83,6 +83,9 @@ DOCTOR_LOG_RETENTIONS_MAX = 2.0
 DOCTOR_LOG_ROWS_MAX = 10_000
 """... if it has more rows than these."""
 
+DOCTOR_READER_SILENT_SECONDS = 12 * 3600.0
+"""Silence of a reader that holds the change log, above which it may have been forgotten."""
+
 DOCTOR_MESSAGE_BYTES_MIN = RECORD_BYTES_MAX + 4096
 """The least max.message.bytes of our topics: one record of the largest size in a batch of its own."""
 

@@ -48,9 +48,21 @@ def log_check(rows: int, oldest_age_s: float | None, retention_s: float) -> Chec
     message = f"{rows:,} rows{age}"
     too_old = oldest_age_s is not None and oldest_age_s > limits.DOCTOR_LOG_RETENTIONS_MAX * retention_s
     if too_old and rows > limits.DOCTOR_LOG_ROWS_MAX:
-        remedy = "see which reader holds it (below), start or remove that one; run: cdc prune"
+        remedy = "see which reader holds it (below), and start that one; then: cdc prune"
         return Check("source", "change log", "warning", message, remedy)
     return Check("source", "change log", "ok", message)
+
+
+def lease_check(reader: str, behind: int, silent_s: float, *, live: bool) -> Check:
+    """A reader of the log: ``behind`` is how many rows it holds, ``silent_s`` how long it said nothing."""
+    name = f"reader {reader}"
+    message = f"{behind:,} rows behind the log's end, last heard of {silent_s / 3600:.1f} h ago"
+    if not live:
+        return Check("source", name, "ok", f"{message}; it holds nothing any more")
+    if silent_s > limits.DOCTOR_READER_SILENT_SECONDS:
+        remedy = "start it again; if it is gone for good, its lease ends by itself"
+        return Check("source", name, "warning", f"{message}: it keeps these rows from being pruned", remedy)
+    return Check("source", name, "ok", message)
 
 
 def topic_checks(

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from cdc.capture import CaptureStaleError
 from cdc.capture.identifiers import LOG
-from cdc.cli.doctor_checks import Check, clock_check, log_check
+from cdc.capture.leases import read_leases
+from cdc.cli.doctor_checks import Check, clock_check, lease_check, log_check
 from cdc.cli.output import counted
 from cdc.cli.parts import open_capture
 from schemas.errors import CdcError
 
 if TYPE_CHECKING:
-    from cdc.capture import Capture
+    from cdc.capture import Capture, LogState
     from cdc.config import Config
 
 _NOW_SQL = "SELECT (julianday('now') - 2440587.5) * 86400.0"
@@ -76,4 +77,25 @@ async def _capture(capture: Capture, retention_s: float) -> list[Check]:
     ]
     oldest = (await capture.client.execute(_OLDEST_SQL)).rows
     age_s = max(0.0, time.time() - oldest[0][0] / 1000) if oldest else None
-    return [*checks, log_check(rows, age_s, retention_s)]
+    checks.append(log_check(rows, age_s, retention_s))
+    return [*checks, *await _readers(capture, state)]
+
+
+async def _readers(capture: Capture, state: LogState) -> list[Check]:
+    """Who holds the log, and since when."""
+    async with capture.client.reading() as transaction:
+        leases = await read_leases(transaction)
+        now_s = (await transaction.execute(_NOW_SQL)).rows[0][0]
+    checks: list[Check] = []
+    for lease in leases:
+        # A reader of another life of the log loads everything anyway.
+        same_life = (lease.epoch, lease.epoch_nonce) == (state.epoch, state.epoch_nonce)
+        checks.append(
+            lease_check(
+                f"{lease.kind} {lease.name}",
+                max(0, state.high - lease.change_id),
+                max(0.0, now_s - lease.renewed_ms / 1000),
+                live=same_life and lease.is_live(int(now_s * 1000)),
+            )
+        )
+    return checks

@@ -14,6 +14,7 @@ from cdc.cli.doctor_checks import (
     age_check,
     clock_check,
     config_checks,
+    lease_check,
     log_check,
     room_check,
     snapshot_check,
@@ -57,6 +58,9 @@ def levels(checks: Any) -> list[str]:
         (log_check(50_000, 100 * HOUR, 24 * HOUR), "warning"),
         (log_check(1, 1000 * HOUR, 24 * HOUR), "ok"),
         (log_check(0, None, 24 * HOUR), "ok"),
+        (lease_check("topic cdc.app", 9, 60.0, live=True), "ok"),
+        (lease_check("topic cdc.app", 9, 30 * HOUR, live=True), "warning"),
+        (lease_check("topic cdc.app", 9, 900 * HOUR, live=False), "ok"),
         (snapshot_check(None, 24 * HOUR), "failure"),
         (snapshot_check(10 * HOUR, 24 * HOUR), "ok"),
         (snapshot_check(23 * HOUR, 24 * HOUR), "warning"),
@@ -138,7 +142,10 @@ def test_a_healthy_embedded_node_has_nothing_but_ok(cdc: Cdc, source: Path):
     assert source.exists()
     assert doctor(cdc)[("source", "capture")] == "warning"
     assert cdc("sync", "--source", "app.db").code == 0
-    assert set(doctor(cdc).values()) == {"ok"}
+    found = doctor(cdc)
+    assert set(found.values()) == {"ok"}
+    # Who holds the log.
+    assert [check for part, check in found if check.startswith("reader cache ")]
 
 
 def test_a_source_that_is_none_and_a_journal_that_is_not_wal_are_told(cdc: Cdc, source: Path):
