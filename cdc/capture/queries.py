@@ -22,7 +22,8 @@ def select_all(table: Table) -> str:
 
 def select_some(table: Table, condition: str) -> str:
     """Give the first of the rows under a condition, in the order of the key's index; parameter: how many."""
-    where = f" WHERE {condition}" if condition else ""
+    conditions = " AND ".join(filter(None, (condition, table.where)))
+    where = f" WHERE {conditions}" if conditions else ""
     return f"SELECT {_columns(table)} FROM {_indexed(table)}{where} ORDER BY {_order(table)} LIMIT ?"
 
 
