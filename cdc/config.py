@@ -17,6 +17,7 @@ from schemas.codec import Encoding  # noqa: TC001 -- msgspec reads the annotatio
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from cdc.http.address import Address
     from cdc.secret import Secret
 
 FILE_SCHEME = "file:"
@@ -76,6 +77,18 @@ class KafkaConfig(msgspec.Struct, frozen=True):
         }
 
 
+class HttpConfig(msgspec.Struct, frozen=True):
+    """``[http]``: health, metrics, status and reads.
+
+    Attributes:
+        listen: where; None: nowhere. Others than this machine may reach it only where there is a token.
+        auth_token: what has to be given as ``Authorization: Bearer``.
+    """
+
+    listen: Address | None = None
+    auth_token: Secret | None = None
+
+
 class CacheConfig(msgspec.Struct, frozen=True):
     """``[cache]``: the redb file of this node.
 
@@ -124,6 +137,7 @@ class Config(msgspec.Struct, frozen=True):
     tables: dict[str, TableConfig] = {}
     optional: frozenset[str] = frozenset()
     file: Path | None = None
+    http: HttpConfig = HttpConfig()
 
     def need_source(self) -> SourceConfig:
         """Return the source's configuration.

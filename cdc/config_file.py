@@ -11,7 +11,8 @@ import msgspec
 
 from cdc import config_values as values
 from cdc.bounds_section import read_follow, read_keep, refuse_bad_bounds
-from cdc.config import CacheConfig, Config, SourceConfig, TableConfig, default_node
+from cdc.config import CacheConfig, Config, HttpConfig, SourceConfig, TableConfig, default_node
+from cdc.http.address import LISTEN_FORM, Address, parse_address
 from cdc.kafka_section import read_kafka
 from cdc.presets import Memory, read_memory, with_preset
 from cdc.table_settings import TableSettings
@@ -77,6 +78,7 @@ def load(path: Path | None = None, overrides: Overrides = _NONE) -> Config:
         tables=tables,
         optional=optional,
         file=file,
+        http=read.get("http", HttpConfig()),
     )
     _refuse_contradictions(config)
     return config
@@ -142,8 +144,16 @@ def _read_preset(value: object, path: str) -> Memory | None:
     return values.section(value, path, {"memory": read_memory}).get("memory")
 
 
-def _read_http(value: object, path: str) -> None:
-    values.section(value, path, {"listen": values.unavailable, "auth_token": values.unavailable})
+def _read_http(value: object, path: str) -> HttpConfig:
+    return HttpConfig(**values.section(value, path, {"listen": listen_address, "auth_token": values.secret}))
+
+
+def listen_address(value: object, path: str) -> Address:
+    """Read where HTTP listens."""
+    address = parse_address(value) if isinstance(value, str) else None
+    if address is None:
+        raise values.wrong(path, LISTEN_FORM)
+    return address
 
 
 def _refuse_lost_folder(cache: CacheConfig, source: SourceConfig | None) -> None:

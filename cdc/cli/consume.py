@@ -12,6 +12,7 @@ from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.parts import kafka_parts, load_from_source
 from cdc.cli.results import print_progress
 from cdc.cli.running import run_async
+from cdc.cli.sites import Http, NodeSite, serving_http
 from cdc.cli.standing import WriterProcess
 from consumers.following import follow_forever, follow_once
 
@@ -28,24 +29,27 @@ def consume(
             env_var="CDC_ONCE", negative="", help="End when everything in the topic at the start is durable."
         ),
     ] = False,
+    http: Http = None,
     common: Common = DEFAULTS,
 ) -> None:
     """Keep the cache equal to what the poller publishes; needs no access to the source."""
     config = common.load()
     stop = asyncio.Event()
     if not once:
-        clients, topics = kafka_parts(config)
-        process = WriterProcess(config, "consume", common.timeout_s, standing=True)
-        run_async(
-            follow_forever(process.open_writer, clients.consumer, topics, stop, load_from_source(config)),
-            stop=stop,
-        )
+        run_async(_consume(config, common.timeout_s, stop, http), stop=stop)
         return
     began = time.monotonic()
     work = consume_once(config, common.timeout_s, stop, rebuild=False)
     position, rows, events = run_async(work, stop=stop)
     seconds = time.monotonic() - began
     print_progress(common, "the cache stands", position, rows=rows, events=events, seconds=seconds)
+
+
+async def _consume(config: Config, timeout_s: float, stop: asyncio.Event, http: str | None) -> None:
+    clients, topics = kafka_parts(config)
+    process = WriterProcess(config, "consume", timeout_s, standing=True)
+    async with serving_http(config.http, http, NodeSite(config, process)):
+        await follow_forever(process.open_writer, clients.consumer, topics, stop, load_from_source(config))
 
 
 async def consume_once(

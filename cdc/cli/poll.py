@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -12,7 +12,12 @@ from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.parts import pipeline
 from cdc.cli.results import print_progress
 from cdc.cli.running import run_async
+from cdc.cli.sites import Http, PollSite, serving_http
 from cdc.kafka.polling import poll_forever, poll_once
+
+if TYPE_CHECKING:
+    from cdc.config import Config
+    from cdc.kafka.polling import Pipeline
 
 
 def poll(
@@ -25,13 +30,15 @@ def poll(
             help="End when everything committed at the start is acknowledged.",
         ),
     ] = False,
+    http: Http = None,
     common: Common = DEFAULTS,
 ) -> None:
     """Publish the source's changes to Kafka; makes the topics and the first snapshot by itself."""
-    work = pipeline(common.load())
+    config = common.load()
+    work = pipeline(config)
     stop = asyncio.Event()
     if not once:
-        run_async(poll_forever(work, stop), stop=stop)
+        run_async(_poll(config, work, stop, http), stop=stop)
         return
     began = time.monotonic()
     polled = run_async(poll_once(work, stop, common.timeout_s), stop=stop)
@@ -43,3 +50,9 @@ def poll(
         events=polled.events,
         seconds=time.monotonic() - began,
     )
+
+
+async def _poll(config: Config, work: Pipeline, stop: asyncio.Event, http: str | None) -> None:
+    site = PollSite(work.progress, config.cache.max_staleness_s)
+    async with serving_http(config.http, http, site):
+        await poll_forever(work, stop)

@@ -10,27 +10,29 @@ from cdc import embedded
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.parts import check_source_file, open_capture
 from cdc.cli.running import run_async
+from cdc.cli.sites import Http, NodeSite, serving_http
 from cdc.cli.standing import WriterProcess
 
 if TYPE_CHECKING:
     from cdc.config import Config
 
 
-def run(*, common: Common = DEFAULTS) -> None:
+def run(*, http: Http = None, common: Common = DEFAULTS) -> None:
     """Keep the cache equal to the source until SIGINT or SIGTERM, poller and applier in one process."""
     config = common.load()
     check_source_file(config)
     stop = asyncio.Event()
-    run_async(_run(config, common.timeout_s, stop), stop=stop)
+    run_async(_run(config, common.timeout_s, stop, http), stop=stop)
 
 
-async def _run(config: Config, timeout_s: float, stop: asyncio.Event) -> None:
+async def _run(config: Config, timeout_s: float, stop: asyncio.Event, http: str | None) -> None:
     source = config.need_source()
     process = WriterProcess(config, "run", timeout_s, standing=True)
-    await embedded.run(
-        partial(open_capture, config),
-        process.open_writer,
-        source.poll_interval_s,
-        stop,
-        retention_seconds=source.log_retention_s,
-    )
+    async with serving_http(config.http, http, NodeSite(config, process)):
+        await embedded.run(
+            partial(open_capture, config),
+            process.open_writer,
+            source.poll_interval_s,
+            stop,
+            retention_seconds=source.log_retention_s,
+        )

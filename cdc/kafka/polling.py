@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -35,6 +35,36 @@ _log = structlog.get_logger("cdc.poller")
 _Result = TypeVar("_Result")
 
 
+@dataclass
+class Progress:
+    """What a poller did, for its health and metrics.
+
+    ``level_at`` is the monotonic second of the last look after which nothing was left to publish.
+    """
+
+    events: int = 0
+    rows: int = 0
+    groups: int = 0
+    errors: int = 0
+    head: Head | None = None
+    level_at: float | None = None
+    standing_by: bool = False
+    trouble: str | None = None
+
+    def looked(self, at: float, head: Head | None, polled: Polled | None) -> None:
+        """Everything that was there at ``at`` is published."""
+        self.level_at, self.head, self.trouble = at, head, None
+        if polled is not None and not polled.idle:
+            self.events += polled.events
+            self.rows += polled.rows
+            self.groups += 1
+
+    def stumbled(self, reason: str) -> None:
+        """Something went wrong; it is tried again."""
+        self.errors += 1
+        self.trouble = reason
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """What a poller needs: how to open its source, and where in Kafka it publishes."""
@@ -45,6 +75,7 @@ class Pipeline:
     pause_seconds: float
     encoding: Encoding = "msgpack"
     retention_seconds: float = 86_400.0
+    progress: Progress = field(default_factory=Progress)
 
     def publication(self, capture: Capture) -> KafkaPublication:
         """A new life at the topic, for an open source."""
@@ -162,10 +193,13 @@ async def poll_forever(pipeline: Pipeline, stop: asyncio.Event) -> None:
                 async with Upkeep(capture.client, publication.log_reader, retention_seconds) as upkeep:
                     await _follow(pipeline, capture, publication, stop, begun, upkeep)
         except DisplacedError as error:
+            pipeline.progress.standing_by = True
             await _stand_by(pipeline, stop, writer, error.message)
+            pipeline.progress.standing_by = False
         except CdcError as error:
             if not may_heal(error, begun=begun.is_set()):
                 raise
+            pipeline.progress.stumbled(error.message)
             seconds = backoff.next()
             _log.warning("trying again", reason=error.message, remedy=error.remedy, seconds=round(seconds, 2))
             await pause(stop, seconds)
@@ -180,7 +214,9 @@ async def _follow(
     upkeep: Upkeep,
 ) -> None:
     publication.beats = True
-    await _poll(capture, publication)
+    began = time.monotonic()
+    polled = await _poll(capture, publication)
+    pipeline.progress.looked(began, publication.head(), polled)
     begun.set()
     poller = Poller(capture, publication)
     pace = IdlePace(pipeline.pause_seconds)
@@ -189,12 +225,14 @@ async def _follow(
     while not stop.is_set():
         upkeep.tick(publication.head())
         polled = None
+        looked_at = time.monotonic()
         if time.monotonic() - looked >= publication.look_seconds or publication.sent_much:
             await publication.look_for_snapshot()
             looked = time.monotonic()
         if await capture.data_changed() or publication.wants_snapshot or upkeep.wants_a_look():
             polled = await poller.poll(publication if publication.wants_snapshot else None)
         await publication.clean_up()
+        pipeline.progress.looked(looked_at, publication.head(), polled)
         now = time.monotonic()
         if polled is not None and not polled.idle:
             heard = now
