@@ -40,7 +40,7 @@ def test_what_is_commented_out_is_allowed_and_shows_the_defaults(tmp_path: Path)
     config, bare = load(path), load(None)
     assert config.need_source().poll_interval_s == 0.05
     assert config.cache == CacheConfig(bare.cache.path, "node-a")
-    assert set(document) == {"source", "kafka", "cache", "tables"}
+    assert set(document) == {"source", "kafka", "cache", "tables", "http"}
 
 
 def test_it_refuses_to_overwrite(cdc: Cdc):
