@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.client import CoordinationType
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+)
 
 from schemas.errors import MissingRightError
 from schemas.kafka_rights import GroupsWithRights, MetadataWithRights, Right, rights_of
@@ -14,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from aiokafka.client import AIOKafkaClient
+    from aiokafka.protocol.api import Request
 
 TOPIC_REFUSED: Final = 29
 """Kafka's code for a topic that its asker may not even see."""
@@ -30,6 +37,20 @@ def missing_right(rights: Iterable[Right], resource: str) -> MissingRightError:
     )
 
 
+async def ask_any(client: AIOKafkaClient, request: Request[Any]) -> Any:
+    """Send a request to whichever broker is there; one of several may be away.
+
+    Raises:
+        KafkaError: none of them is ready.
+    """
+    first = client.get_random_node()
+    others = [broker.nodeId for broker in client.cluster.brokers() if broker.nodeId != first]
+    for node in (first, *others[:-1]) if others else ():
+        with contextlib.suppress(NodeNotReadyError, KafkaConnectionError):
+            return await client.send(node, request)
+    return await client.send(others[-1] if others else first, request)
+
+
 async def require_topic_rights(client: AIOKafkaClient, needs: Mapping[str, Iterable[Right]]) -> None:
     """Check what may be done with topics; those that do not exist are passed over.
 
@@ -37,7 +58,7 @@ async def require_topic_rights(client: AIOKafkaClient, needs: Mapping[str, Itera
         MissingRightError: something is missing.
     """
     try:
-        response = await client.send(client.get_random_node(), MetadataWithRights(list(needs)))
+        response = await ask_any(client, MetadataWithRights(list(needs)))
     except NotImplementedError:
         return  # a broker before Kafka 2.3: what is missing shows when it is needed
     for topic in response.to_object()["topics"]:

@@ -16,7 +16,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from schemas.kafka_access import group_rights_of
+from schemas.kafka_access import ask_any, group_rights_of
 from schemas.kafka_rights import GroupsWithRights, MetadataWithRights, Right, rights_of
 from schemas.topics import PARTITION, kafka_errors, stop_client
 
@@ -83,7 +83,7 @@ class Admin:
         client = self._admin._client  # noqa: SLF001 -- a request that the admin client does not have
         async with kafka_errors("describing topics"):
             try:
-                response = await client.send(client.get_random_node(), MetadataWithRights(list(topics)))
+                response = await ask_any(client, MetadataWithRights(list(topics)))
             except NotImplementedError:
                 described = await self._admin.describe_topics(list(topics))
                 return ClusterFacts(0, None, {topic["topic"]: _facts(topic) for topic in described})

@@ -210,12 +210,13 @@ class KafkaPublication:
         ``now_ms``: Unix time, where nobody has written to the topic for long; else its own clock counts.
         """
         retention = await topic_retention(self._clients.admin(), self._topics.events)
-        self.look_seconds, self._look_bytes = retention.look_seconds, retention.look_bytes
+        if retention is not None:
+            self.look_seconds, self._look_bytes = retention.look_seconds, retention.look_bytes
         self._sent_bytes = 0
         async with TopicReader(self._clients.consumer()) as reader:
             found = await newest_snapshot(reader, self._topics)
             self._take_note(found)
-            if found is not None and not self.needs_snapshot:
+            if found is not None and retention is not None and not self.needs_snapshot:
                 sized = retention.bytes is not None
                 standing = await read_standing(reader, self._topics.events, found, now_ms, sized=sized)
                 self.renewal = renewal_reason(standing, retention)

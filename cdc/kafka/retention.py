@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cdc import limits
-from schemas.errors import CdcError
+from schemas.errors import KafkaUnavailableError
 from schemas.kafka_admin import Admin
 
 if TYPE_CHECKING:
@@ -74,13 +74,13 @@ def read_retention(config: Mapping[str, str]) -> Retention:
     return Retention(None if ms < 0 else ms, None if size < 0 else size)
 
 
-async def topic_retention(admin_options: dict[str, Any], topic: str) -> Retention:
-    """Ask for a topic's retention; `UNKNOWN` where that is not told to us."""
+async def topic_retention(admin_options: dict[str, Any], topic: str) -> Retention | None:
+    """Ask for a topic's retention; `UNKNOWN` where that is not told to us, None where nobody answers now."""
     try:
         async with Admin(admin_options) as admin:
             configs = await admin.configs([topic])
-    except CdcError:
-        return UNKNOWN
+    except KafkaUnavailableError:
+        return None
     return read_retention(configs[topic]) if topic in configs else UNKNOWN
 
 
