@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """Where a node stands still: its checkpoint's life of the log, its change id and that row's nonce."""
+    """Where a node stands still: its checkpoint's life of the log, its change id and that row's nonce.
+
+    ``tables`` are those that it holds, with their settings' digests.
+    """
 
     epoch: int
     epoch_nonce: int
@@ -31,6 +34,7 @@ class Standing(msgspec.Struct, frozen=True):
     nonce: int
     exact: bool
     database_id: str
+    tables: dict[str, int]
 
 
 class OvertakenError(CacheError):
@@ -53,6 +57,7 @@ async def where(writer: CacheWriter) -> Standing:
         nonce=checkpoint.nonce,
         exact=checkpoint.exact,
         database_id=checkpoint.database_id,
+        tables={name: table.settings for name, table in writer.definitions.items()},
     )
 
 

@@ -146,6 +146,7 @@ async def _mend_batch(capture: Capture, hand: Hand, batch: list[Key], done: Mend
             async with capture.moment() as reader:
                 state = await reader.state(standing.change_id)
                 check_same_log(standing, state)
+                _check_settings(standing, reader, todo)
                 pending = await _pending(reader, standing.change_id, todo)
                 rows = await _read(reader, [key for key in todo if key not in pending])
             request = messages.Mend(state.epoch, state.epoch_nonce, state.high, rows)
@@ -184,6 +185,17 @@ def check_same_log(standing: Standing, state: LogState) -> None:
             "where the cache stands",
             "bring it up to date first: cdc sync, or the poller and cdc consume",
         )
+
+
+def _check_settings(standing: Standing, reader: CaptureReader, keys: list[Key]) -> None:
+    """Refuse to write rows by other settings than the cache's: what is left out there would come in."""
+    tables = reader.tables()
+    for table in {table for table, _ in keys} & tables.keys() & standing.tables.keys():
+        if tables[table].settings != standing.tables[table]:
+            raise CdcError(
+                f'the cache holds table "{table}" by other settings than the [tables] given here',
+                "give those of the poller; if these are newer, bring the cache up to date first",
+            )
 
 
 async def _pending(reader: CaptureReader, after: int, keys: list[Key]) -> set[Key]:

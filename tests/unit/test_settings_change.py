@@ -107,3 +107,15 @@ def test_what_is_read_anew_follows_from_what_readers_hold(
 ) -> None:
     captured = {"a": TableDefinition("a", (), ("id",)), "b": TableDefinition("b", (), ("id",), settings=7)}
     assert plan_reread(captured, {"a", "b", "gone"}, held) == reread
+
+
+def test_single_rows_are_not_written_by_other_settings(cdc: Cdc, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "app.db")) as db:
+        db.executescript("CREATE TABLE a (id TEXT PRIMARY KEY, v); INSERT INTO a VALUES (NULL, 'x')")
+    configure(tmp_path, '[tables.a]\nexclude = ["v"]')
+    cdc("sync")
+    assert cdc("quarantine", "retry").code == 0
+    configure(tmp_path, "")
+    ended = cdc("quarantine", "retry")
+    assert ended.code == 1
+    assert 'holds table "a" by other settings' in ended.err
