@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from consumers import limits
 from consumers.assembler import STOPS, Assembler, Counters, Interrupted, group_of
@@ -291,7 +292,7 @@ class KafkaNode:
         await self._commit_ready(assembler, even_idle=True)
         await self._settle()
         checkpoint = self._writer.checkpoint
-        if checkpoint is None or event.epoch > checkpoint.epoch:
+        if checkpoint is None or event.epoch > checkpoint.epoch or self._of_other_settings(event):
             return False
         async with TopicReader(self._client_options()) as reader:
             if not await still_leads_here(reader, self._topics, checkpoint):
@@ -347,6 +348,14 @@ class KafkaNode:
         if self._of_other_history(event):
             reason += ", in another history of the change log (a backup was restored)"
         return await self._load_past(event, reason, once=once)
+
+    def _of_other_settings(self, event: ChangeEvent) -> bool:
+        """Whether nothing but the settings keeps a group from being applied: no stray, only a load helps."""
+        groups = self._writer.groups
+        if groups.head is None:
+            return False
+        alike = replace(group_of(event), settings=groups.head.settings)
+        return judge(groups.head, alike, between=groups.between) is Verdict.APPLY
 
     def _of_other_history(self, event: ChangeEvent) -> bool:
         groups = self._writer.groups

@@ -58,6 +58,8 @@ class Checks:
         """By life of the log: up to where pruning wronged nobody, since the cache was silent for too long."""
         self._lapsed = False
         """The cache's lease was taken away: it was silent for too long."""
+        self._rebuilding: set[str] = set()
+        """Caches of which somebody ordered the next load."""
         self._strangers: set[str] = set()
         """Caches that were not loaded from the topic of now since the one before was deleted."""
 
@@ -120,6 +122,10 @@ class Checks:
         """Something happened to the source that may make a new epoch necessary."""
         # Each reader of the log counts on from its own epoch: the topic's poller, and the embedded cache.
         self.incidents += 1 + ("embedded" in self.world.cache_names)
+
+    def rebuilt(self, name: str) -> None:
+        """Somebody has the cache loaded, whether it needs that or not."""
+        self._rebuilding.add(name)
 
     def topic_deleted(self) -> None:
         """Whatever follows in the topic proves nothing about the caches of now: they may load."""
@@ -196,6 +202,9 @@ class Checks:
 
     def _check_load(self, name: str, before: Checkpoint, after: Checkpoint) -> None:
         world = self.world
+        if name in self._rebuilding:
+            self._rebuilding.discard(name)
+            return
         same_life = (before.epoch, before.epoch_nonce) == (after.epoch, after.epoch_nonce)
         if name in self._strangers and name != "embedded":
             topic = world.broker.topics.get(world.topics.events)

@@ -44,6 +44,7 @@ from consumers.store import Store
 from consumers.writer import CacheWriter
 from schemas.codec import decode_event, encode_event
 from schemas.event import Op
+from schemas.parts import Joiner
 from schemas.snapshot import Announcement, decode_announcement
 from tests.simulation import leases, source
 from tests.simulation.kafka import Record, SimProducer
@@ -110,6 +111,31 @@ def old_epochs_applied(put: Put) -> None:
     put(consumers.groups, "judge", lambda *a, **kw: _unless(judge(*a, **kw), Verdict.OLD_EPOCH))
 
 
+@mutant
+def nonce_of_prev_ignored(put: Put) -> None:
+    """A group that follows on another row of the log, of the same id, is applied (as first written)."""
+    judge = consumers.groups.judge
+
+    def blind(head: Any, group: Any, **options: bool) -> Verdict:
+        return judge(head, _replace(group, prev_nonce=None), **options)
+
+    put(consumers.groups, "judge", blind)
+
+
+@mutant
+def groups_overlap_at_any_time(put: Put) -> None:
+    """A group may begin before the position, wherever that comes from (the plan)."""
+    judge = consumers.groups.judge
+    put(consumers.groups, "judge", lambda head, group, **_: judge(head, group, between=True))
+
+
+@mutant
+def groups_begin_at_the_head_also_after_a_load(put: Put) -> None:
+    """A cache that was loaded from the source waits for a group that begins just there."""
+    judge = consumers.groups.judge
+    put(consumers.groups, "judge", lambda head, group, **_: judge(head, group))
+
+
 def _unless(verdict: Verdict, ignored: Verdict) -> Verdict:
     return Verdict.APPLY if verdict is ignored else verdict
 
@@ -165,6 +191,53 @@ def records_count_wherever_they_land(put: Put) -> None:
 def _at_home(record: Record) -> Record:
     event = decode_event(record.value or b"")
     return record._replace(value=encode_event(_replace(event, offset=record.offset)))
+
+
+@mutant
+def groups_go_on_across_another_writers_record(put: Put) -> None:
+    """Records of whoever comes next are taken for the rest of a group that was cut short."""
+    begin = Assembler._begin
+
+    def patient(self: Assembler, event: Any) -> Any:
+        return None if self._running else begin(self, event)
+
+    put(Assembler, "_begin", patient)
+    put(Assembler, "_continue", lambda *_: None)
+
+
+@mutant
+def parts_of_two_writers_are_joined(put: Put) -> None:
+    """What a group that was cut short held of a row becomes the beginning of the next one's."""
+    abandon_open, add = Assembler._abandon_open, Joiner.add
+
+    def keeping(self: Assembler) -> bool:
+        kept, self._joiner = self._joiner, Joiner()
+        took = abandon_open(self)
+        self._joiner = kept
+        return took
+
+    def any_part(self: Joiner, part: int, parts: int, piece: Any) -> bool:
+        self._next, self._parts = part, parts
+        return add(self, part, parts, piece)
+
+    put(Assembler, "_abandon_open", keeping)
+    put(Joiner, "add", any_part)
+
+
+@mutant
+def last_part_of_a_row_forgotten(put: Put) -> None:
+    """A row is taken for whole one part too early."""
+    add = Joiner.add
+
+    def hasty(self: Joiner, part: int, parts: int, piece: Any) -> bool:
+        if parts < 3:
+            return add(self, part, parts, piece)
+        if part == parts - 1:
+            return False
+        whole = add(self, part, parts, piece)
+        return whole or part == parts - 2
+
+    put(Joiner, "add", hasty)
 
 
 @mutant

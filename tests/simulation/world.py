@@ -14,7 +14,7 @@ from cdc import embedded
 from cdc.capture import CaptureStaleError, prune
 from cdc.kafka import polling
 from consumers import following, writer
-from schemas.errors import GaveUpError, SourceError
+from schemas.errors import CdcError, GaveUpError, SourceError
 from schemas.topics import Topics
 from tests.simulation import source as sources
 from tests.simulation.checks import Checks, ViolationError
@@ -196,11 +196,18 @@ class World:
 
         return self._add(f"poller{1 + sum(r.name.startswith('poller') for r in self.roles)}", main)
 
-    def add_node(self) -> Role:
+    def add_node(self, *, sourced: bool = False) -> Role:
+        """A cache node; ``sourced``: it may load from the source where Kafka has no snapshot."""
         name = f"node{1 + sum(r.name.startswith('node') for r in self.roles)}"
 
         def main(stop: asyncio.Event) -> Coroutine[Any, Any, Any]:
-            return following.follow_forever(self._open_writer(name), self.clients.consumer, self.topics, stop)
+            return following.follow_forever(
+                self._open_writer(name),
+                self.clients.consumer,
+                self.topics,
+                stop,
+                self._load if sourced else None,
+            )
 
         return self._add(name, main)
 
@@ -251,6 +258,39 @@ class World:
         self.note(process.name, "ends: %r", error or task.result())
         if error is not None and not isinstance(error, (SourceError, CaptureStaleError)):
             self.fail(f"{process.name} gave up: {error!r}", error)
+
+    def rebuild_from_source(self, role: Role) -> None:
+        """Somebody runs ``cdc rebuild --from source`` at a node that is not running."""
+        role.wanted = False
+        role.kill()
+        self.checks.rebuilt(role.name)
+        process = self.loop.process(f"rebuild{self.loop.steps}")
+        process.world = self  # type: ignore[attr-defined]
+        self.note(process.name, "rebuilds %s from the source", role.name)
+        process.on_death.append(lambda: self._come_back(role))
+        task = self.loop.spawn(process, self._rebuild(role.name))
+        task.add_done_callback(lambda task: self._rebuilt(process, task))
+
+    async def _rebuild(self, name: str) -> int:
+        async with self._open_writer(name)() as cache:
+            return await self._load(cache)
+
+    async def _load(self, cache: writer.CacheWriter) -> int:
+        return (await embedded.sync(self.capture_opener(), cache, rebuild=True, leased=False)).rows  # type: ignore[arg-type]
+
+    def _rebuilt(self, process: Process, task: asyncio.Task[Any]) -> None:
+        if self.loop.closing or not process.alive:
+            return
+        error = task.exception()
+        self.note(process.name, "ends: %r", error or task.result())
+        if error is not None and not isinstance(error, CdcError):
+            self.fail(f"{process.name} gave up: {error!r}", error)
+        process.kill()
+
+    def _come_back(self, role: Role) -> None:
+        role.wanted = True
+        self.loop.forget_dead()
+        self.loop.call_outside(self.restart_seconds(), role.start)
 
     def capture_opener(self) -> Callable[[], sources.SimCapture]:
         """What a program has from its start to its end: the configuration of that moment."""
