@@ -50,7 +50,7 @@ FOUND_AT = {
     "changed_settings_reach_new_rows_only": 1,
     "changed_settings_seen_by_table_names_alone": 1,
     "any_snapshot_tells_what_readers_hold": 103,
-    "settings_forgotten_between_polls": 43,
+    "settings_forgotten_between_polls": 24,
     "pruned_past_a_lease": 1,
     "leases_looked_at_only_once": 70,
     "newest_row_pruned": 1,
