@@ -106,3 +106,6 @@ MEND_TRIES_MAX = 5
 
 MEND_PAUSE_SECONDS = 0.2
 """Pause before they are."""
+
+FILE_HANDLES_MIN = 64
+"""Files that a process must be allowed to have open."""

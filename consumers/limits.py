@@ -91,3 +91,6 @@ CHANGES_COMMIT_BYTES_MAX = 1024 * 1024
 
 CHANGES_PAGE = 256
 """Commits that a watcher takes in at once."""
+
+CORRUPT_FILES_MAX = 2
+"""Damaged cache files that are kept aside, the newest; each may be as large as the cache."""

@@ -15,7 +15,7 @@ import msgspec
 
 from consumers import _redb
 from consumers.meta import QUARANTINE_TABLE, read_checkpoint, read_definitions
-from schemas.errors import CdcError
+from schemas.errors import CacheCorruptError, CdcError
 from schemas.keys import split_record_key
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ SUSPECT_ROWS_MAX = 200_000
 
 PENDING_MAX = 1_000_000
 """Keys with changes that the cache has not applied; they are held in memory."""
+
+DAMAGED = b""
+"""Stands for the content of a row whose check fails."""
 
 SCAN_ROWS = 2_000
 SCAN_BYTES_MAX = 4 * 1024 * 1024
@@ -296,25 +299,32 @@ def _has(snapshot: _redb.Snapshot, table: str, key: bytes) -> bool:
         return False
 
 
-DAMAGED = b""
-"""Stands for a row whose check does not hold: no row is equal to it."""
-
-
 def _scan(snapshot: _redb.Snapshot, table: str) -> Iterator[list[tuple[bytes, bytes]]]:
+    """All rows in key order; a damaged one comes as `DAMAGED`, which no row is equal to.
+
+    Raises:
+        CacheCorruptError: keys are out of order, so that rows cannot be told apart any more.
+    """
     after: bytes | None = None
-    limit = SCAN_ROWS
+    damaged: bytes | None = None
     while True:
         try:
-            page = snapshot.scan(table, after=after, limit=limit, bytes_max=SCAN_BYTES_MAX)
-        except _redb.DamagedRowError as damaged:
-            if limit > 1:
-                # Rows before it in this page are to be seen, too: they are taken one by one.
-                limit = 1
-                continue
-            after, limit = damaged.key, SCAN_ROWS
-            yield [(damaged.key, DAMAGED)]
+            page = snapshot.scan(
+                table, after=after, before=damaged, limit=SCAN_ROWS, bytes_max=SCAN_BYTES_MAX
+            )
+        except _redb.DamagedRowError as error:
+            if damaged is not None or table.startswith("_cdc_") or (after is not None and error.key <= after):
+                raise CacheCorruptError(
+                    f"table {table!r} of the cache is damaged beyond single rows", "run: cdc rebuild"
+                ) from error
+            # The rows before it first.
+            damaged = error.key
             continue
-        if not page:
+        if page:
+            after = page[-1][0]
+            yield [(key, row) for key, row, _ in page]
+        elif damaged is not None:
+            yield [(damaged, DAMAGED)]
+            after, damaged = damaged, None
+        else:
             return
-        after = page[-1][0]
-        yield [(key, row) for key, row, _ in page]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol, Self
@@ -18,10 +19,10 @@ from consumers.nodelock import NodeLock
 from consumers.orders import Orders
 from consumers.rebuild import Loading
 from consumers.store import Store
-from schemas.errors import CacheBusyError, CacheCorruptError
+from schemas.errors import CacheBusyError, CacheCorruptError, DamagedRowError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
     from pathlib import Path
 
     from consumers import _redb
@@ -165,7 +166,7 @@ class CacheWriter:
         if self.groups.ready:
             raise RuntimeError("whole groups are committed before a part of the next one is streamed")
         batch = self.groups.take_open()
-        await self.applier.stream(batch)
+        await self._apply(self.applier.stream(batch))
         self._count(batch)
         return batch.rows
 
@@ -174,7 +175,7 @@ class CacheWriter:
 
         ``between``: no group of a topic led there; always so without an ``offset``.
         """
-        await self.applier.commit(batch, self._checkpoint(head, offset, between=between))
+        await self._apply(self.applier.commit(batch, self._checkpoint(head, offset, between=between)))
         self.live.commits += 1
         self._count(batch)
 
@@ -186,7 +187,7 @@ class CacheWriter:
         checkpoint = self.checkpoint
         if checkpoint is None or self.groups.streamed or self.groups.ready:
             raise RuntimeError("rows are amended between two commits, at a checkpoint")
-        await self.applier.commit(batch, checkpoint)
+        await self._apply(self.applier.commit(batch, checkpoint))
         self.live.commits += 1
 
     async def abandon(self) -> None:
@@ -258,18 +259,34 @@ class CacheWriter:
             self._applier = Applier(store)
             quarantined = await self._applier.quarantined()
         except CacheCorruptError as error:
-            await self._close_file()
-            aside = self.path.with_name(f"{self.path.name}.corrupt-{int(time.time())}")
-            self.path.rename(aside)
-            _log.error(
-                "the cache file is damaged: kept aside, rebuilding", reason=error.message, file=str(aside)
-            )
-            self.groups = Groups(None)
+            await self._set_aside(error)
             return
         checkpoint = store.checkpoint
         if checkpoint is not None:
             self.database_id, self.source_url = checkpoint.database_id, checkpoint.source_url
         self.groups = self._groups(quarantined)
+
+    async def _set_aside(self, error: CacheCorruptError) -> None:
+        """Puts a damaged file out of the way, to be looked at; a load makes a new one."""
+        await self._close_file()
+        aside = self.path.with_name(f"{self.path.name}.corrupt-{int(time.time())}")
+        self.path.rename(aside)
+        _log.error("the cache file is damaged: kept aside, rebuilding", reason=error.message, file=str(aside))
+        # Each may be as large as the cache.
+        kept = sorted(self.path.parent.glob(f"{glob.escape(self.path.name)}.corrupt-*"), key=str)
+        for older in kept[: -limits.CORRUPT_FILES_MAX]:
+            older.unlink(missing_ok=True)
+        self.groups = Groups(None)
+
+    async def _apply(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except DamagedRowError:
+            raise
+        except CacheCorruptError as error:
+            # What comes next opens no file, and loads one.
+            await self._set_aside(error)
+            raise
 
     async def _close_file(self) -> None:
         if self._applier is not None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvloop
 
-from schemas.errors import ExitCode
+from cdc import limits
+from schemas.errors import CdcError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -34,7 +36,9 @@ def run_async(work: Coroutine[Any, Any, _Result], *, stop: asyncio.Event | None 
 
     Raises:
         KeyboardInterrupt: the coroutine was cancelled by a signal; the command ends with 0.
+        CdcError: the process may open too few files.
     """
+    _refuse_few_files(work)
     # What the imports made lives as long as the process: the collector need not look at it again and again
     # while records come and go (5 % of a node's processor time).
     gc.freeze()
@@ -46,6 +50,17 @@ def run_async(work: Coroutine[Any, Any, _Result], *, stop: asyncio.Event | None 
         # A loop that ends leaves the defaults behind, which would kill a command that prints its result.
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _refuse_few_files(work: Coroutine[Any, Any, Any]) -> None:
+    """Say so at once, instead of failing anywhere: an event loop alone takes eight, clients many more."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed != resource.RLIM_INFINITY and allowed < limits.FILE_HANDLES_MIN:
+        work.close()
+        raise CdcError(
+            f"this process may open {allowed} files at a time, it needs {limits.FILE_HANDLES_MIN}",
+            "raise the limit: ulimit -n 1024",
+        )
 
 
 async def _watch_signals(work: Coroutine[Any, Any, _Result], stop: asyncio.Event | None) -> _Result:

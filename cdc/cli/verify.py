@@ -20,7 +20,7 @@ from consumers.opening import open_to_read
 from consumers.store import redb_errors
 from consumers.verify import TableReport, Verification, checks_of
 from schemas.errors import CdcError, ExitCode
-from schemas.keys import decode_key
+from schemas.keys import BadKeyError, decode_key
 from schemas.position import Position
 from schemas.values import value_to_json
 
@@ -203,7 +203,15 @@ def _found(verified: Verified) -> dict[str, Any]:
 
 
 def _keys(keys: list[bytes]) -> list[list[Any]]:
-    return [[value_to_json(value) for value in decode_key(key)] for key in keys]
+    return [_key(key) for key in keys]
+
+
+def _key(key: bytes) -> list[Any]:
+    try:
+        return [value_to_json(value) for value in decode_key(key)]
+    except BadKeyError:
+        # Of a damaged row, whose key is damaged.
+        return [value_to_json(key)]
 
 
 def _differences(report: TableReport) -> str:

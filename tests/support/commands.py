@@ -140,6 +140,11 @@ class Running:
         self._process.wait()
 
     @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
+    @property
     def stderr(self) -> str:
         """What it has said so far, up to the last whole line."""
         text = self._log.read_text()
