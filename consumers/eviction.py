@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from consumers import limits
 from consumers.indexes import Index, heads, keys_with, put_indexed
 from schemas.cells import cell_reader
+from schemas.errors import CacheCorruptError
 from schemas.keys import encode_key
 
 if TYPE_CHECKING:
@@ -96,7 +97,11 @@ class Eviction:
         self._sweep.update(bounds.follows)
 
     def evict(self, rows: Rows, bounds: Bounds, touched: Touched | None = None) -> int:
-        """Deletes what is too much; returns how many rows."""
+        """Deletes what is too much, and tells ``touched`` its keys; returns how many rows.
+
+        Raises:
+            CacheCorruptError: an index does not agree with its table.
+        """
         self._told = touched
         evicted = 0
         for table in sorted(self._touched & bounds.keeps.keys()):
@@ -111,7 +116,12 @@ class Eviction:
         return evicted
 
     def _delete(self, rows: Rows, bounds: Bounds, table: str, keys: list[bytes]) -> int:
+        before = rows.count(table)
         put_indexed(rows, table, [(key, None, 0) for key in keys], bounds.indexes[table])
+        if rows.count(table) != before - len(keys):
+            raise CacheCorruptError(
+                f"an index of table {table} is not of the rows there are", "run: cdc rebuild"
+            )
         if table in bounds.followers:
             self._lose(table, keys, bounds)
         if self._told is not None:
@@ -150,7 +160,9 @@ def _surplus(rows: Rows, bounds: Bounds, table: str) -> Iterator[list[bytes]]:
     while (surplus := rows.count(table) - keep) > 0:
         oldest = rows.scan(order, None, min(surplus, limits.EVICTION_PAGE_KEYS))
         if not oldest:
-            raise RuntimeError(f"the index of {table} has fewer entries than the table has rows")
+            raise CacheCorruptError(
+                f"an index of table {table} lacks rows that there are", "run: cdc rebuild"
+            )
         yield [key for _, key, _ in oldest]
 
 

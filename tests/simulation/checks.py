@@ -8,10 +8,13 @@ from consumers.meta import QUARANTINE_TABLE, Checkpoint, read_checkpoint, read_d
 from schemas import RowEncoder, encode_key
 from schemas.codec import decode_event
 from schemas.keys import record_key
+from tests.simulation.bounds import held
 from tests.simulation.leases import LEASE_SECONDS, is_live, now_ms
 from tests.simulation.settings import BY_DIGEST, project
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cdc.capture.table import Table
     from tests.simulation.kafka import Topic
     from tests.simulation.redb import File
@@ -35,8 +38,8 @@ def encode_rows(table: Table, rows: dict[int, tuple[Any, ...]]) -> dict[bytes, b
     return {encode_key((key,)): encode(row) for key, row in rows.items()}
 
 
-def _encode_shown(truth: Contents, table: Table) -> dict[bytes, bytes]:
-    whole, rows = truth.schema[table.name], truth.tables[table.name]
+def _encode_shown(truth: Contents, published: dict[str, Table], table: Table) -> dict[bytes, bytes]:
+    whole, rows = truth.schema[table.name], held(truth, published, table.name)
     return encode_rows(table, {key: project(row, whole, table) for key, row in rows.items()})
 
 
@@ -177,7 +180,7 @@ class Checks:
         published = {t: one for t, one in settings.shown(truth.schema).items() if t in truth.triggers}
         seen = (*at, checkpoint.settings)
         if seen not in self._encoded:
-            self._encoded[seen] = {t: _encode_shown(truth, one) for t, one in published.items()}
+            self._encoded[seen] = {t: _encode_shown(truth, published, one) for t, one in published.items()}
         expected = self._encoded[seen]
         shown = {t: rows for t, rows in file.tables.items() if not t.startswith("_cdc_")}
         marks = file.tables.get(QUARANTINE_TABLE, {})
@@ -195,10 +198,18 @@ class Checks:
                         f"{name} at {checkpoint.position}: {table}/{key.hex()} is {row!r}, "
                         f"at the source {want.get(key)!r}"
                     )
+        self._check_indexes(name, file, shown)
         definitions = {t: one.columns for t, one in read_definitions(file.meta).items()}
         wanted = {t: table.columns for t, table in published.items()}
         if definitions != wanted:
             world.fail(f"{name} at {checkpoint.position}: definitions {definitions}, at the source {wanted}")
+
+    def _check_indexes(self, name: str, file: File, shown: Mapping[str, Mapping[bytes, object]]) -> None:
+        for index, entries in file.tables.items():
+            if index.startswith(("_cdc_order:", "_cdc_index:")):
+                table = index.split(":", 3)[2]
+                if sorted(key for key, _ in entries.values()) != sorted(shown.get(table, {})):
+                    self.world.fail(f"{name}: {index} is not of the rows that there are")
 
     def _check_load(self, name: str, before: Checkpoint, after: Checkpoint) -> None:
         world = self.world

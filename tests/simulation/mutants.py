@@ -21,6 +21,8 @@ import cdc.poller
 import cdc.upkeep
 import consumers.assembler
 import consumers.bootstrap
+import consumers.bounded
+import consumers.eviction
 import consumers.groups
 import consumers.node
 import consumers.writer
@@ -29,6 +31,7 @@ from cdc import limits
 from cdc.capture import leases as capture_leases
 from cdc.capture import log as capture_log
 from cdc.capture import reader as capture_reader
+from cdc.capture.bounded import Carried, Following, Newest, Refill
 from cdc.kafka.chain import ChainEnd
 from cdc.kafka.publication import KafkaPublication
 from cdc.kafka.sender import Sender
@@ -36,6 +39,8 @@ from cdc.plan import Changes, Load
 from consumers.applier import Applier
 from consumers.assembler import Assembler
 from consumers.batch import Batch
+from consumers.bounded import Writing
+from consumers.eviction import Eviction
 from consumers.groups import Groups, Verdict
 from consumers.meta import checkpoint_meta
 from consumers.node import KafkaNode
@@ -829,3 +834,110 @@ def settings_forgotten_between_polls(put: Put) -> None:
 
     put(KafkaPublication, "head", own)
     put(KafkaPublication, "recognise", lambda self, _: own(self))
+
+
+# Bounded tables.
+
+
+@mutant
+def no_refill(put: Put) -> None:
+    """Rows that take the place of others among the newest are not carried."""
+    put(Refill, "query", lambda _: None)
+
+
+@mutant
+def refill_for_deletes_only(put: Put) -> None:
+    """A row that was written anew and is not among the newest any more makes room for nobody."""
+    see = Refill.see
+    put(Refill, "see", lambda self, page: see(self, [one for one in page if one[0] == Op.DELETE]))
+
+
+@mutant
+def refill_from_a_later_read(put: Put) -> None:
+    """Rows that take the place of others, and what follows them, are newer than their group."""
+
+    class Later(source.SimTransaction):
+        async def pages(self, sql: Any, args: Any, encode: Any) -> Any:
+            if isinstance(sql, (Newest, Following)) and set(self.source.now.schema) >= {"a", "b"}:
+                self.contents = _replace(self.source.now, log=self.contents.log)
+            async for page in super().pages(sql, args, encode):
+                yield page
+
+    put(World, "read_transaction", lambda _, one, contents: Later(one, contents))
+
+
+@mutant
+def followers_of_new_parents_not_carried(put: Put) -> None:
+    """Rows come among the newest without those that follow them."""
+    put(Carried, "followers", lambda _: iter(()))
+
+
+@mutant
+def evicted_before_the_groups_end(put: Put) -> None:
+    """What is too much leaves with every part of a streamed group."""
+    write = Writing.put
+
+    def hasty(self: Writing, batch: Any) -> None:
+        write(self, batch)
+        self.evict()
+
+    put(Writing, "put", hasty)
+
+
+@mutant
+def nothing_is_evicted(put: Put) -> None:
+    """Rows that are not among the newest any more stay."""
+    put(consumers.eviction, "_surplus", lambda *_: iter(()))
+
+
+@mutant
+def followers_not_evicted(put: Put) -> None:
+    """Rows stay when what they follow leaves."""
+    put(Eviction, "_suspects", lambda *_: iter(()))
+
+
+@mutant
+def followers_of_evicted_rows_stay(put: Put) -> None:
+    """Rows leave with a parent that was deleted, not with one that is among the newest no more."""
+
+    def deleted(_: Eviction, rows: Any, bounds: Any, table: str, keys: list[bytes]) -> int:
+        consumers.eviction.put_indexed(rows, table, [(key, None, 0) for key in keys], bounds.indexes[table])
+        return len(keys)
+
+    put(Eviction, "_delete", deleted)
+
+
+@mutant
+def rows_written_without_their_parents_stay(put: Put) -> None:
+    """Nobody looks whether a row that was written follows anything."""
+    init = Eviction.__init__
+
+    def forgetful(self: Eviction) -> None:
+        init(self)
+        self._placed = _Forgetful()
+
+    put(Eviction, "__init__", forgetful)
+
+
+class _Forgetful(dict[str, set[bytes]]):
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        assert key is not None
+        return default
+
+
+@mutant
+def index_entries_stay(put: Put) -> None:
+    """The entry of a row's old value stays beside the new one."""
+    put_indexed = consumers.bounded.put_indexed
+
+    class Blind:
+        def __init__(self, rows: Any) -> None:
+            self._rows = rows
+
+        def get_many(self, _: str, keys: list[bytes]) -> list[None]:
+            return [None for _ in keys]
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._rows, name)
+
+    put(consumers.bounded, "put_indexed", lambda rows, *rest: put_indexed(Blind(rows), *rest))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.checks import ViolationError
 from tests.simulation.leases import LEASE_SECONDS
 from tests.simulation.loop import PROCESS
-from tests.simulation.settings import SETTINGS
+from tests.simulation.settings import BOUNDED, SETTINGS
 from tests.simulation.world import World, render
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ QUIET_SECONDS_MAX = 60.0
 """Simulated time within which every node arrives once the faults are gone."""
 
 _KEYS = 6
+
+_BOUNDED_EVERY, _BOUNDED_AT = 5, 2
+"""Of which seeds nodes hold a part of the rows only."""
 
 _CONFIGURED_SHARE = 0.25
 _CONFIGURED_RATE = 0.5
@@ -38,6 +41,13 @@ class Scenario:
         self.end_at = rng.uniform(6, 16)
         self.configuring = random.Random(f"settings {world.seed}")
         self.configured = self.configuring.random() < _CONFIGURED_SHARE
+        self.settings = SETTINGS
+        self.cells = 1000
+        if world.seed % _BOUNDED_EVERY == _BOUNDED_AT:
+            self.settings = (*BOUNDED, SETTINGS[0])
+            world.settings = self.configuring.choice(BOUNDED)
+            # Few values, so that rows often follow others, and often tie.
+            self.cells = _KEYS
         self.rates: dict[str, float] = {"transaction": rng.choice((1.0, 3.0, 8.0))}
         share = rng.choice((0.1, 0.3, 0.5))
         disaster = rng.random() < 0.2
@@ -108,7 +118,7 @@ class Scenario:
             if rng.random() < 0.3 or definition is None:
                 changes.append((table, key, None))
             else:
-                cells = (rng.randrange(1000) for _ in definition.columns[1:])
+                cells = (rng.randrange(self.cells) for _ in definition.columns[1:])
                 changes.append((table, key, (key, *cells)))
         self.world.source.transaction(changes)
         newest = self.world.source.now.log[-1:]
@@ -157,7 +167,7 @@ class Scenario:
         """Somebody changes what is published; programs that start from now on know it."""
         world = self.world
         if world.loop.now < self.end_at and world.failure is None:
-            world.settings = self.configuring.choice(SETTINGS)
+            world.settings = self.configuring.choice(self.settings)
             world.note("operator", "configures %s", world.settings)
             living = [role for role in (*self.pollers, *self.nodes) if role.process is not None]
             if living and self.configuring.random() < 0.7:

@@ -15,6 +15,7 @@ import cdc.capture.encode
 import cdc.capture.limits
 import cdc.capture.log
 import cdc.capture.queries
+import cdc.capture.reader
 import cdc.embedded
 import cdc.kafka.admin
 import cdc.kafka.cleanup
@@ -37,6 +38,7 @@ import schemas.parts
 import schemas.retrying
 import schemas.topics
 from schemas.rows import RowEncoder
+from tests.simulation.bounds import Limit
 from tests.simulation.kafka import SimAdmin, SimConsumer, SimProducer
 from tests.simulation.leases import LEASE_SECONDS
 from tests.simulation.loop import PROCESS
@@ -166,6 +168,8 @@ def simulated() -> Iterator[None]:
         put(cdc.capture.log, secrets=_RANDOM)
         # Making one costs as much as encoding dozens of rows; the same columns make the same encoder.
         put(cdc.capture.queries, select_all=_select_all, select_touched=_select_touched)
+        # Queries of bounded tables are answered as the data that they are.
+        put(cdc.capture.reader, rows_of=lambda query: (query, ()), limit_of=lambda table: (Limit(table), ()))
         put(cdc.capture.encode, RowEncoder=lambda columns: _encoder(tuple(columns)))
         put(schemas.topics, AIOKafkaConsumer=SimConsumer)
         if hasattr(schemas.topics, "AIOKafkaProducer"):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cdc.capture.bounding import bounded
 from cdc.capture.mask import masked, settings_digest
 from cdc.capture.table import Selection
 from cdc.table_settings import TableSettings
+from schemas.definition import Follow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,10 +17,11 @@ if TYPE_CHECKING:
 
 
 class Settings(NamedTuple):
-    """One configuration: tables that are published (None: all), and columns that are not."""
+    """One configuration: tables that are published (None: all), columns that are not, what nodes hold."""
 
     tables: tuple[str, ...] | None = None
     exclude: tuple[tuple[str, str], ...] = ()
+    bounds: tuple[tuple[str, TableSettings], ...] = ()
 
     @property
     def digest(self) -> int:
@@ -28,14 +31,16 @@ class Settings(NamedTuple):
     def shown(self, schema: Mapping[str, Table]) -> dict[str, Table]:
         """The tables as they are published."""
         by_table = self._by_table()
-        return {
+        shown = {
             name: masked(table, by_table[name], None, name) if name in by_table else table
             for name, table in sorted(schema.items())
             if self.tables is None or name in self.tables
         }
+        return bounded(shown, None) if self.bounds else shown
 
     def _by_table(self) -> dict[str, TableSettings]:
-        return {table: TableSettings(exclude=(column,)) for table, column in self.exclude}
+        excluded = {table: TableSettings(exclude=(column,)) for table, column in self.exclude}
+        return excluded | dict(self.bounds)
 
 
 SETTINGS = (
@@ -44,7 +49,16 @@ SETTINGS = (
     Settings(exclude=(("a", "c2"), ("b", "c1"))),
     Settings(tables=("a",)),
 )
-BY_DIGEST = {one.digest: one for one in SETTINGS}
+_FOLLOWING = ("a", TableSettings(follow=Follow(("b",), "c2")))
+BOUNDED = (
+    Settings(bounds=(("b", TableSettings(keep=2, keep_by="c1")), _FOLLOWING)),
+    Settings(bounds=(("b", TableSettings(keep=3, keep_by="c1")), _FOLLOWING)),
+    Settings(bounds=(("b", TableSettings(keep=1, keep_by="c2")), _FOLLOWING)),
+    Settings(bounds=(_FOLLOWING,)),
+)
+"""Those by which nodes hold a part of the rows."""
+
+BY_DIGEST = {one.digest: one for one in (*SETTINGS, *BOUNDED)}
 
 
 def project(row: tuple[Any, ...], whole: Table, shown: Table) -> tuple[Any, ...]:

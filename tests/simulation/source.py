@@ -25,7 +25,7 @@ from cdc.capture.table import KeyColumn, Table
 from cdc.source.client import ResultSet, Statement
 from schemas.definition import Column
 from schemas.errors import SourceUnavailableError
-from tests.simulation import leases
+from tests.simulation import bounds, leases
 from tests.simulation.leases import SimLease  # noqa: TC001 -- msgspec resolves annotations at run time
 from tests.simulation.loop import PROCESS
 from tests.simulation.settings import SETTINGS, Settings, project
@@ -343,9 +343,14 @@ class SimTransaction:
             return []
         raise AssertionError(f"unknown to the simulation: {sql}")
 
-    async def pages(self, sql: str, args: Sequence[Any], encode: Any) -> AsyncGenerator[list[Any], None]:
+    async def pages(self, sql: Any, args: Sequence[Any], encode: Any) -> AsyncGenerator[list[Any], None]:
         contents = self.contents
-        if sql in self._by_sql:
+        if not isinstance(sql, str):
+            found = bounds.answer(contents, sql)
+            whole = contents.schema[sql.table.name]
+            limit = isinstance(sql, bounds.Limit)
+            rows = found if limit else [project(row, whole, sql.table) for row in found]
+        elif sql in self._by_sql:
             table = self._by_sql[sql]
             whole = contents.schema[table.name]
             rows = [project(row, whole, table) for _, row in sorted(contents.tables[table.name].items())]
