@@ -15,6 +15,7 @@ import msgspec
 
 from consumers import _redb
 from consumers.meta import QUARANTINE_TABLE, read_checkpoint, read_definitions
+from consumers.verify_bounds import Exempt, exempt_near_bounds
 from schemas.errors import CacheCorruptError, CdcError
 from schemas.keys import split_record_key
 
@@ -55,7 +56,11 @@ class SourceView(Protocol):
         ...
 
     def rows(self, table: str) -> AsyncIterator[Iterable[tuple[bytes, bytes | None]]]:
-        """Every row of a table: its encoded key, and the row as it would be cached (None: unpublishable)."""
+        """Every row of a table that has to be cached: its encoded key, and the row (None: unpublishable)."""
+        ...
+
+    def oldest(self, table: str, rows: int) -> AsyncIterator[Iterable[bytes]]:
+        """The encoded keys of the oldest rows that are kept of a table with ``keep``."""
         ...
 
     def pending(self, after: int) -> AsyncIterator[Iterable[tuple[str, bytes]]]:
@@ -105,17 +110,6 @@ def checks_of(reports: Mapping[str, TableReport], relations: Iterable[tuple[str,
             for child, parent in related
         ),
     }
-
-
-class _Exempt(msgspec.Struct):
-    """Keys of a table that are not compared."""
-
-    pending: set[bytes] = msgspec.field(default_factory=set)
-    quarantined: set[bytes] = msgspec.field(default_factory=set)
-    whole: bool = False
-
-    def __contains__(self, key: bytes) -> bool:
-        return key in self.pending or key in self.quarantined
 
 
 class _Buckets:
@@ -179,22 +173,24 @@ class Verification:
                     "give those of the poller; if these are newer, bring the cache up to date first",
                 )
         exempt = await self._exempt(source, checkpoint.change_id)
+        both = {table: self.definitions[table] for table in self.definitions if table in defined}
+        await exempt_near_bounds(exempt, self._cache, source, both)
         reports: dict[str, TableReport] = {}
         for table in sorted(set(defined) | set(self.definitions)):
-            found = exempt.get(table, _Exempt())
+            found = exempt.get(table, Exempt())
             if table in defined:
                 reports[table] = await self._compare_table(source, table, found)
             elif not found.whole:
                 reports[table] = self._unexpected_table(table)
         return reports
 
-    async def _exempt(self, source: SourceView, after: int) -> dict[str, _Exempt]:
-        exempt: dict[str, _Exempt] = {}
+    async def _exempt(self, source: SourceView, after: int) -> dict[str, Exempt]:
+        exempt: dict[str, Exempt] = {}
         touches = 0
         async for touched in source.pending(after):
             for table, key in touched:
                 touches += 1
-                entry = exempt.setdefault(table, _Exempt())
+                entry = exempt.setdefault(table, Exempt())
                 if key:
                     entry.pending.add(key)
                 else:
@@ -204,11 +200,11 @@ class Verification:
         for page in _scan(self._cache, QUARANTINE_TABLE):
             for name, _ in page:
                 table, key = split_record_key(name)
-                exempt.setdefault(table, _Exempt()).quarantined.add(key)
+                exempt.setdefault(table, Exempt()).quarantined.add(key)
         return exempt
 
     async def _compare_table(  # noqa: C901 -- one pass over both sides
-        self, source: SourceView, table: str, exempt: _Exempt
+        self, source: SourceView, table: str, exempt: Exempt
     ) -> TableReport:
         report = TableReport(pending=len(exempt.pending), quarantined=len(exempt.quarantined))
         theirs, ours = _Buckets(), _Buckets()
@@ -242,7 +238,7 @@ class Verification:
         return report
 
     async def _compare_keys(
-        self, source: SourceView, table: str, exempt: _Exempt, report: TableReport, suspects: frozenset[int]
+        self, source: SourceView, table: str, exempt: Exempt, report: TableReport, suspects: frozenset[int]
     ) -> None:
         unseen: dict[bytes, bytes] = {}
         for page in _scan(self._cache, table):

@@ -330,6 +330,17 @@ class CaptureReader:
         return
         yield
 
+    async def oldest(self, table: str, rows: int) -> AsyncGenerator[list[Change], None]:
+        """Give the oldest of the rows that are kept of a table with ``keep``, at most so many, as op r.
+
+        Raises:
+            UsageError: there is no such captured table.
+        """
+        found = self._table(table)
+        keep = found.settings.keep or 0
+        async for page in self._query(Newest(found, min(rows, keep), keep - min(rows, keep)), 0):
+            yield page
+
     async def row(self, table: str, key: bytes) -> Change | None:
         """Give one row by its encoded key as op r; None when there is none.
 

@@ -172,6 +172,10 @@ class _SourceView:
         async for page in self._reader.rows(table):
             yield [(change[2], change[4]) for change in page]
 
+    async def oldest(self, table: str, rows: int) -> AsyncIterator[Iterable[bytes]]:
+        async for page in self._reader.oldest(table, rows):
+            yield [change[2] for change in page]
+
     async def pending(self, after: int) -> AsyncIterator[Iterable[tuple[str, bytes]]]:
         async for page in self._reader.pending(after):
             yield page

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cdc.capture import Capture
-from cdc.embedded import CachePublication
+from cdc.cli.parts import open_capture
+from cdc.cli.verify import verify_cache
+from cdc.config_file import load
+from cdc.embedded import CachePublication, sync
 from cdc.poller import Poller
 from cdc.table_settings import TableSettings
-from consumers import limits
+from consumers import _redb, limits
 from consumers.cache import Cache
 from consumers.writer import CacheWriter
+from schemas import encode_key
 from schemas.definition import Follow
 from schemas.errors import UsageError
+from schemas.rows import encode_row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,6 +139,45 @@ async def test_the_cache_holds_the_newest_rows_and_what_follows_them(
                     memory.write()
                 await poller.poll()
                 memory.assert_exact()
+    memory.db.close()
+
+
+async def test_verify_leaves_open_what_pending_changes_decide_and_nothing_else(tmp_path: Path):
+    memory = Memory(tmp_path, 3)
+    (tmp_path / "cdc.toml").write_text(
+        f"""
+        [source]
+        url = {str(memory.path)!r}
+        [cache]
+        path = {str(memory.cache)!r}
+        [tables.episodes]
+        keep = {KEEP}
+        keep_by = "start"
+        [tables.embeddings]
+        follow = {{ table = ["episodes", "patterns"], column = "item" }}
+        [tables.notes]
+        follow = {{ table = "embeddings", column = "about" }}
+        """
+    )
+    config = load(tmp_path / "cdc.toml")
+    for turn in range(25):
+        memory.write()
+        async with CacheWriter(memory.cache, "test") as writer:
+            await sync(lambda: open_capture(config), writer)
+        memory.assert_exact()
+        exact = await verify_cache(config)
+        assert exact.equal
+        assert not any(report.pending for report in exact.tables.values())
+        for _ in range(turn % 3):
+            memory.write()
+        assert (await verify_cache(config)).equal, turn
+    # A row that should not be there is found, also while another one is pending.
+    with _redb.Database.open(memory.cache) as database:
+        rows = [(encode_key((999,)), encode_row(("id", "item", "body"), (999, "nothing", 1)), 1)]
+        database.apply({"embeddings": rows}, {})
+    memory.db.execute("INSERT INTO patterns VALUES ('p9', 1)")
+    found = await verify_cache(config)
+    assert found.tables["embeddings"].unexpected == [encode_key((999,))]
     memory.db.close()
 
 
