@@ -33,7 +33,7 @@ FOUND_AT = {
     "producer_not_idempotent": 134,
     "standby_for_ever": 18,
     "deleted_topic_waited_for": 4,
-    "lives_told_by_their_number_alone": 37,
+    "lives_told_by_their_number_alone": 77,
     "log_nonce_ignored": 37,
     "pruned_log_condemned": 3,
     "reader_on_the_pruned_row_looks_again_for_ever": 124,
