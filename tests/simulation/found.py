@@ -56,8 +56,6 @@ FOUND_AT = {
     "newest_row_pruned": 1,
     "lease_written_after_the_load": 5,
     "lease_ahead_of_the_cache": 38,
-    "nonce_of_prev_ignored": 1221,
-    "groups_overlap_at_any_time": 1221,
     "groups_begin_at_the_head_also_after_a_load": 17,
     "groups_go_on_across_another_writers_record": 0,
     "parts_of_two_writers_are_joined": 125,
