@@ -264,7 +264,8 @@ class Snapshot:
         list means the end.
 
         Raises:
-            DamagedRowError: the scan can go on behind its ``key``.
+            DamagedRowError: also for the rows before it in this page, which ``before=error.key`` gives; then
+                the scan can go on behind ``error.key``.
         """
 
     def count(self, table: str) -> int: ...

@@ -87,3 +87,22 @@ def test_a_native_type_needs_a_key_of_one_column(source: Path, tmp_path: Path):
     error = cdc("sync", "--config", config, code=USAGE).error
     assert "tables.pairs.key_type" in error
     assert "one column" in error
+
+
+def test_a_change_of_the_type_reads_the_table_anew(source: Path, tmp_path: Path):
+    config = tmp_path / "cdc.toml"
+    cdc("sync", "--config", config)
+    for kind, quarantined in (("tuple", 0), ("integer", 4), ("text", 1)):
+        config.write_text(
+            config.read_text().replace(
+                config.read_text().partition("[tables.texts]\n")[2].partition("\n")[0],
+                f'key_type = "{kind}"',
+                1,
+            )
+        )
+        cdc("sync", "--config", config)
+        report = cdc("verify", "--json", "--config", config).json
+        assert report["equal"]
+        assert report["tables"]["texts"]["quarantined"] == quarantined
+        assert report["tables"]["numbers"]["quarantined"] == 1
+    assert source.exists()

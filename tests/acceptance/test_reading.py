@@ -111,6 +111,19 @@ def test_an_index_of_a_column_that_there_is_not_is_refused(config: Path):
     assert 'tables.embeddings.index names "item"' in cdc("sync", "--config", config, code=USAGE).error
 
 
+def test_an_index_that_is_asked_for_later_is_built_and_one_that_is_not_any_more_goes(
+    config: Path, cache: Cache
+):
+    text = config.read_text()
+    config.write_text(text.replace('"item_id"', '"item_id", "vector"'))
+    cdc("sync", "--config", config)
+    assert ids(cache.find("embeddings", vector=b"\x05")) == [5]
+    config.write_text(text)
+    cdc("sync", "--config", config)
+    with pytest.raises(UsageError, match="it has: item_id"):
+        cache.find("embeddings", vector=b"\x05")
+
+
 def test_a_scan_goes_backwards_too(cache: Cache):
     forwards = list(cache.scan("embeddings"))
     assert list(cache.scan("embeddings", reverse=True)) == forwards[::-1]
