@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from consumers.live import Live
     from consumers.meta import Checkpoint
     from consumers.node import LoadFromSource
+    from consumers.quarantine_topic import QuarantineTopic
     from consumers.writer import CacheWriter
     from schemas.topics import Topics
 
@@ -44,6 +45,7 @@ async def follow_once(
     *,
     rebuild: bool = False,
     source: LoadFromSource | None = None,
+    quarantine: QuarantineTopic | None = None,
 ) -> tuple[Consumed, Checkpoint | None]:
     """Applies what the topic holds now, durably.
 
@@ -55,6 +57,7 @@ async def follow_once(
         timeout_seconds: how long to go without reaching Kafka.
         rebuild: load the newest snapshot first, whatever the cache holds.
         source: loads from the source, where the node has access to it.
+        quarantine: is told what could not be applied.
 
     Raises:
         GaveUpError: Kafka was not reached within the timeout.
@@ -65,7 +68,9 @@ async def follow_once(
     deadline = time.monotonic() + timeout_seconds
     request_seconds.set(min(REQUEST_SECONDS_MAX, timeout_seconds))
     async with open_writer() as writer:
-        node = KafkaNode(writer, client_options, topics, stop, rebuild=rebuild, source=source)
+        node = KafkaNode(
+            writer, client_options, topics, stop, rebuild=rebuild, source=source, quarantine=quarantine
+        )
         while True:
             try:
                 await node.follow(once=True)
@@ -88,6 +93,7 @@ async def follow_forever(
     topics: Topics,
     stop: asyncio.Event,
     source: LoadFromSource | None = None,
+    quarantine: QuarantineTopic | None = None,
 ) -> None:
     """Keeps the cache equal to the topic until told to stop; never gives up on a broker that is away.
 
@@ -103,7 +109,15 @@ async def follow_forever(
             async with open_writer() as writer:
                 begun.set()
                 live = writer.live
-                node = KafkaNode(writer, client_options, topics, stop, source=source, reached=reached)
+                node = KafkaNode(
+                    writer,
+                    client_options,
+                    topics,
+                    stop,
+                    source=source,
+                    quarantine=quarantine,
+                    reached=reached,
+                )
                 await _follow(node, writer, backoff, stop)
         except CdcError as error:
             # A full disk, say: readers are served from the last commit meanwhile. What Kafka refuses from the

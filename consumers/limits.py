@@ -94,3 +94,6 @@ CHANGES_PAGE = 256
 
 CORRUPT_FILES_MAX = 2
 """Damaged cache files that are kept aside, the newest; each may be as large as the cache."""
+
+UNSAID_MAX = 1_000
+"""Quarantined rows that wait to be told to the quarantine topic; beyond, they are only marked in the file."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from aiokafka.structs import ConsumerRecord
 
+    from consumers.quarantine_topic import QuarantineTopic
     from consumers.writer import CacheWriter
     from schemas.event import ChangeEvent, Head
     from schemas.manifests import FoundSnapshot
@@ -59,6 +60,7 @@ class KafkaNode:
         stop: ends it in good order.
         rebuild: begin with the newest snapshot, whatever the cache holds.
         source: loads everything from the source into the cache, where a node has access to it.
+        quarantine: is told what could not be applied.
         reached: set when the topic is read for the first time.
     """
 
@@ -71,6 +73,7 @@ class KafkaNode:
         *,
         rebuild: bool = False,
         source: LoadFromSource | None = None,
+        quarantine: QuarantineTopic | None = None,
         reached: asyncio.Event | None = None,
     ) -> None:
         self._reached = reached
@@ -81,6 +84,7 @@ class KafkaNode:
         self._rebuild = rebuild
         self._source = source
         self._load_source = source
+        self._quarantine = quarantine
         self._orders = writer.orders
         self._live = writer.live
         self._committing: asyncio.Task[None] | None = None
@@ -144,6 +148,9 @@ class KafkaNode:
                 raise
             finally:
                 await self._abandon()
+                if self._quarantine is not None:
+                    self._quarantine.tell(self._writer.unsaid)
+                    await self._quarantine.finish()
             if (checkpoint := self._writer.checkpoint) is not None and checkpoint.offset is not None:
                 await subscription.tell_group_now(checkpoint.offset)
         return None if stopped_by is None else await self._way_across(stopped_by, once=once)
@@ -180,7 +187,7 @@ class KafkaNode:
                 idle_since = loop.time()
                 await self._commit_ready(assembler, even_idle=not ready)
             self._take_stock(assembler, offset, max(end, subscription.end_seen()))
-            self._tell_group(subscription)
+            self._tell_others(subscription)
             if offset >= end:
                 await self._tell_rebuilt()
         return None
@@ -205,7 +212,9 @@ class KafkaNode:
         if not self._writer.groups.streamed:
             await self._orders.attend(self._stop)
 
-    def _tell_group(self, subscription: Subscription) -> None:
+    def _tell_others(self, subscription: Subscription) -> None:
+        if self._quarantine is not None:
+            self._quarantine.tell(self._writer.unsaid)
         if (checkpoint := self._writer.checkpoint) is not None and checkpoint.offset is not None:
             subscription.tell_group(checkpoint.offset)
 

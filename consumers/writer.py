@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from consumers import _redb
     from consumers.batch import Batch
+    from consumers.marks import QuarantineMark
     from schemas.definition import TableDefinition
     from schemas.event import Head
     from schemas.snapshot import Database
@@ -82,6 +83,8 @@ class CacheWriter:
         self.live = live or Live()
         self.orders = orders or Orders()
         self._listener = listener
+        self.unsaid: list[tuple[bytes, QuarantineMark]] = []
+        """Rows that could not be applied, which the quarantine topic was not told of yet."""
         self.groups = Groups(None)
         self._shared = shared
         self._check = check
@@ -239,6 +242,7 @@ class CacheWriter:
     def _count(self, batch: Batch) -> None:
         self.live.rows_written += batch.rows
         self.live.quarantined += len(batch.marked)
+        self.unsaid += batch.marked[: max(0, limits.UNSAID_MAX - len(self.unsaid))]
 
     async def _acquire(self) -> None:
         # A reader that looks whether a writer lives holds the lock for an instant, hence at least one retry.

@@ -15,6 +15,7 @@ from cdc.cli.running import run_async
 from cdc.cli.sites import Http, NodeSite, serving_http
 from cdc.cli.standing import WriterProcess
 from consumers.following import follow_forever, follow_once
+from consumers.quarantine_topic import QuarantineTopic
 
 if TYPE_CHECKING:
     from cdc.config import Config
@@ -49,7 +50,10 @@ async def _consume(config: Config, timeout_s: float, stop: asyncio.Event, http: 
     clients, topics = kafka_parts(config)
     process = WriterProcess(config, "consume", timeout_s, standing=True)
     async with serving_http(config.http, http, NodeSite(config, process)):
-        await follow_forever(process.open_writer, clients.consumer, topics, stop, load_from_source(config))
+        told = QuarantineTopic(clients.producer, topics.quarantine, config.cache.node)
+        await follow_forever(
+            process.open_writer, clients.consumer, topics, stop, load_from_source(config), told
+        )
 
 
 async def consume_once(
@@ -66,5 +70,6 @@ async def consume_once(
         timeout_s,
         rebuild=rebuild,
         source=load_from_source(config),
+        quarantine=QuarantineTopic(clients.producer, topics.quarantine, config.cache.node),
     )
     return None if checkpoint is None else checkpoint.position, consumed.rows, consumed.events

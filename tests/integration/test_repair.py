@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
+from aiokafka import AIOKafkaProducer
+from msgspec import Raw
+from msgspec.structs import replace
 
 from consumers import _redb
 from consumers.cache import Cache
 from consumers.marks import QuarantineMark, encode_mark
 from consumers.meta import QUARANTINE_TABLE
-from schemas import encode_key, encode_row
+from schemas import encode_key, encode_row, encode_values
+from schemas.codec import decode_event, encode_event
+from schemas.event import Op
 from schemas.keys import record_key
 from tests.support.commands import Running, cdc
 from tests.support.conditions import wait_until
+from tests.support.topics import end_offset, records
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.kafka import KafkaBroker
 
 DIFFERENT, NO_ROW = 3, 6
 
@@ -145,3 +155,45 @@ def test_quarantined_rows_are_listed_said_and_brought_back_from_the_source(pair:
     assert cdc("quarantine", "list", "--cache", pair.cache).stdout == b""
     cdc("quarantine", "retry", "t", "5", *pair.here, code=NO_ROW)
     assert cdc("verify", "--json", *pair.here, code=DIFFERENT).json["tables"]["t"]["missing"] == [[6]]
+
+
+@pytest.mark.kafka
+def test_a_counting_record_without_a_row_is_quarantined_told_and_brought_back(
+    tmp_path: Path, kafka: KafkaBroker, topic: str
+):
+    pair = Pair(tmp_path)
+    reach = ("--bootstrap-servers", kafka.bootstrap, "--topic", topic)
+    cache = tmp_path / "node.redb"
+    cdc("poll", "--once", "--source", pair.source, *reach)
+    cdc("consume", "--once", "--cache", cache, *reach)
+    last = decode_event(records(kafka, topic)[-1].value or b"")
+    damaged = replace(
+        last,
+        op=Op.UPDATE,
+        table="t",
+        key=Raw(encode_values((7,))),
+        after=Raw(b"\x07"),
+        prev=last.high,
+        prev_nonce=last.nonce,
+        high=last.high + 1,
+        change_id=last.high + 1,
+        index=0,
+        last=True,
+        offset=end_offset(kafka, topic),
+    )
+    asyncio.run(send(kafka.bootstrap, topic, record_key("t", key(7)), encode_event(damaged)))
+    cdc("consume", "--once", "--cache", cache, *reach)
+    (line,) = cdc("quarantine", "list", "--cache", cache).json_lines
+    assert line["key"] == [7]
+    (told,) = [msgspec.json.decode(record.value or b"") for record in records(kafka, f"{topic}.quarantine")]
+    assert told["key"] == [7]
+    assert told["reason"] == line["reason"]
+    assert told["event"]["$blob"]
+    # Nothing can be made of what was stored, and there is no source here.
+    retried = cdc("quarantine", "retry", "--json", "--cache", cache, "--node", "n").json
+    assert retried == {"retried": 0, "left": 1}
+
+
+async def send(bootstrap: str, topic: str, name: bytes, value: bytes) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        await producer.send_and_wait(topic, value, key=name, partition=0)
