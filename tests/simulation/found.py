@@ -70,4 +70,10 @@ FOUND_AT = {
     "followers_of_evicted_rows_stay": 9,
     "rows_written_without_their_parents_stay": 6,
     "index_entries_stay": 6,
+    "pieces_without_exact_at": 2,
+    "exact_at_of_the_groups_beginning": 2,
+    "loads_that_do_not_catch_up": 22,
+    "catching_up_once_is_enough": 223,
+    "deleted_rows_stay_in_a_load": 2,
+    "moments_that_do_not_continue": 0,
 }

@@ -32,6 +32,7 @@ from cdc.capture import leases as capture_leases
 from cdc.capture import log as capture_log
 from cdc.capture import reader as capture_reader
 from cdc.capture.bounded import Carried, Following, Newest, Refill
+from cdc.capture.piecewise import PiecewiseReader
 from cdc.kafka.chain import ChainEnd
 from cdc.kafka.publication import KafkaPublication
 from cdc.kafka.sender import Sender
@@ -941,3 +942,79 @@ def index_entries_stay(put: Put) -> None:
             return getattr(self._rows, name)
 
     put(consumers.bounded, "put_indexed", lambda rows, *rest: put_indexed(Blind(rows), *rest))  # type: ignore[arg-type]
+
+
+@mutant
+def pieces_without_exact_at(put: Put) -> None:
+    """What was read in several moments is said to be exact where the log was read first."""
+
+    def exact_at(self: PiecewiseReader) -> int:
+        return self._begun.high if self._begun is not None else 0
+
+    put(PiecewiseReader, "exact_at", property(exact_at))
+
+
+@mutant
+def exact_at_of_the_groups_beginning(put: Put) -> None:
+    """A group's first record says how new its rows may be, before they were read."""
+    original = Assembler._end
+
+    def end(self: Assembler, event: Any) -> None:
+        original(self, msgspec.structs.replace(event, exact_at=event.high))
+
+    put(Assembler, "_end", end)
+
+
+@mutant
+def loads_that_do_not_catch_up(put: Put) -> None:
+    """Rows read in several moments are taken for the state of the first."""
+
+    async def catch_up(self: PiecewiseReader) -> Any:
+        self._settled = self._begun
+        return
+        yield
+
+    put(PiecewiseReader, "catch_up", catch_up)
+
+
+@mutant
+def catching_up_once_is_enough(put: Put) -> None:
+    """What changes while a load catches up is left out."""
+
+    async def catch_up(self: PiecewiseReader) -> Any:
+        begun = self._begun
+        state = await self._look(begun.high)
+        async for page in self.changes(begun.high, state.high):
+            yield page
+        self._settled = state
+
+    put(PiecewiseReader, "catch_up", catch_up)
+
+
+@mutant
+def deleted_rows_stay_in_a_load(put: Put) -> None:
+    """Rows that were deleted while a load went on stay in it."""
+
+    async def remove(self: Loading, table: str, key: bytes, change_id: int) -> None:
+        del self, table, key, change_id
+
+    put(Loading, "remove", remove)
+
+
+@mutant
+def moments_that_do_not_continue(put: Put) -> None:
+    """A source that was restored between two moments is read on."""
+    original = PiecewiseReader._now
+
+    async def now(self: PiecewiseReader) -> Any:
+        newest, self._newest = self._newest, None
+        try:
+            moment = await original(self)
+        except BaseException:
+            self._newest = newest
+            raise
+        if newest is not None:
+            self._newest = await moment.state(newest.high)
+        return moment
+
+    put(PiecewiseReader, "_now", now)

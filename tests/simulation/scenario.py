@@ -49,6 +49,7 @@ class Scenario:
             # Few values, so that rows often follow others, and often tie.
             self.cells = _KEYS
         self.rates: dict[str, float] = {"transaction": rng.choice((1.0, 3.0, 8.0))}
+        world.short_reads = random.Random(f"short reads {world.seed}").random() < SHORT_READS
         share = rng.choice((0.1, 0.3, 0.5))
         disaster = rng.random() < 0.2
         for name, rate in RATES.items():
@@ -307,6 +308,9 @@ class Scenario:
         living = [role for role in self.world.roles if role.process is not None and role.process.alive]
         return self.world.rng.choice(living) if living else None
 
+
+SHORT_READS = 0.3
+"""Share of the seeds whose source is read in many short moments."""
 
 RATES: dict[str, float] = {
     "kill": 0.3,

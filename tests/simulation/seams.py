@@ -14,6 +14,7 @@ from unittest import mock
 import cdc.capture.encode
 import cdc.capture.limits
 import cdc.capture.log
+import cdc.capture.piecewise
 import cdc.capture.queries
 import cdc.capture.reader
 import cdc.embedded
@@ -128,6 +129,9 @@ _LIMITS: list[tuple[Any, dict[str, Any]]] = [
             "PRUNE_SECONDS": 1.0,
             "PRUNE_ROWS_MAX": 3,
             "PRUNE_BATCHES_MAX": 4,
+            "PIECE_ROWS_FIRST": 2,
+            "PIECE_ROWS_MAX": 3,
+            "SURVEY_ROWS": 4,
         },
     ),
     (
@@ -174,6 +178,7 @@ def simulated() -> Iterator[None]:
         put(schemas.topics, AIOKafkaConsumer=SimConsumer)
         if hasattr(schemas.topics, "AIOKafkaProducer"):
             put(schemas.topics, AIOKafkaProducer=SimProducer, AIOKafkaAdminClient=SimAdmin)
+        put(cdc.capture.piecewise, time=_TIME)
         put(cdc.upkeep, time=_TIME)
         put(schemas.retrying, random=_RANDOM, time=_TIME)
         put(consumers.subscription, AIOKafkaConsumer=SimConsumer)

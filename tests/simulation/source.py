@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import msgspec
 
 from cdc.capture import log as capture_log
-from cdc.capture import queries, reader
+from cdc.capture import piecewise, queries, reader
 from cdc.capture.ddl import INSERT_CONTROL_ROW, NO_TABLE_ID, OP_EPOCH, OP_SETTINGS
 from cdc.capture.errors import CaptureStaleError
 from cdc.capture.identifiers import META
@@ -33,6 +33,7 @@ from tests.simulation.settings import SETTINGS, Settings, project
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
+    from cdc.capture import SourceReader
     from schemas.event import Head
     from tests.simulation.loop import Process
     from tests.simulation.world import World
@@ -276,6 +277,16 @@ _PAGE_ROWS = 2
 
 _select_all = functools.cache(queries.select_all)
 _select_touched = functools.cache(queries.select_touched)
+_select_some = functools.cache(queries.select_some)
+
+STREAM_EXPIRES = 0.01
+"""How likely a trip to a source that is read in many short moments ends it."""
+
+
+@functools.cache
+def _steps(table: Table) -> tuple[str, ...]:
+    """The conditions under which rows are read piece by piece: from the beginning, and behind a key."""
+    return tuple(step for key in (None, (0,)) for step, _ in queries.steps_after(table, key))
 
 
 class SimTransaction:
@@ -286,17 +297,22 @@ class SimTransaction:
         self.contents = contents
         self._by_sql: dict[str, Table] = {}
         self._touched: dict[str, Table] = {}
+        self._some: dict[str, tuple[Table, str]] = {}
         self.show(contents.schema)
 
     def show(self, tables: Mapping[str, Table]) -> None:
         """Answer queries of tables as they are published."""
         self._by_sql = {_select_all(t): t for t in tables.values()}
         self._touched = {_select_touched(t): t for t in tables.values()}
+        if self.source.world.short_reads:
+            self._some = {_select_some(t, step): (t, step) for t in tables.values() for step in _steps(t)}
 
     async def _travel(self) -> None:
         world = self.source.world
         if world.loop.now < self.source.away_until:
             raise SourceUnavailableError("the source is away")
+        if world.short_reads and world.faults.answers and world.rng.random() < STREAM_EXPIRES:
+            raise SourceUnavailableError("the stream has expired")
         await asyncio.sleep(world.latency() if world.rng.random() < 0.3 else 0)
 
     async def execute(self, sql: str, args: Sequence[Any] = ()) -> ResultSet:
@@ -354,6 +370,8 @@ class SimTransaction:
             table = self._by_sql[sql]
             whole = contents.schema[table.name]
             rows = [project(row, whole, table) for _, row in sorted(contents.tables[table.name].items())]
+        elif sql in self._some:
+            rows = self._select_some(*self._some[sql], *args)
         else:
             rows = self._select_touched(self._touched[sql], *args)
         world = self.source.world
@@ -364,6 +382,13 @@ class SimTransaction:
             changes, _ = encode(rows[at : at + _PAGE_ROWS])
             if changes:
                 yield changes
+
+    def _select_some(self, table: Table, step: str, *args: int) -> list[tuple[Any, ...]]:
+        after = args[0] if step else None
+        rows = self.contents.tables[table.name]
+        whole = self.contents.schema[table.name]
+        keys = [key for key in sorted(rows) if after is None or key > after]
+        return [project(rows[key], whole, table) for key in keys[: args[-1]]]
 
     def _select_touched(self, table: Table, prev: int, high: int, tbl: int) -> list[tuple[Any, ...]]:
         touched: dict[Any, list[LogRow]] = {}
@@ -433,7 +458,16 @@ class SimCapture:
             self.source.log_control(transaction.contents, NO_TABLE_ID, OP_SETTINGS)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[reader.CaptureReader, None]:
+    async def reading(self) -> AsyncGenerator[SourceReader, None]:
+        if self.source.world.short_reads:
+            async with piecewise.PiecewiseReader(self.moment) as pieces:
+                yield pieces
+        else:
+            async with self.moment() as moment:
+                yield moment
+
+    @asynccontextmanager
+    async def moment(self) -> AsyncGenerator[reader.CaptureReader, None]:
         await self._travel()
         contents = self.source.now
         if stale(contents):

@@ -103,6 +103,8 @@ class World:
     def __init__(self, seed: int, trace: Callable[[str], None] | None = None) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
+        self.short_reads = False
+        """The source is read in many short moments."""
         self.loop = SimLoop(self.rng, STEPS_MAX)
         self.faults = Faults()
         self.crash_rate = 0.0
