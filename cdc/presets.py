@@ -22,6 +22,9 @@ from schemas.definition import Follow
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+PRESETS = ("memory",)
+"""The presets that there are."""
+
 BATCH_SIZE_MAX = 20_000
 """Rows a commit that can be asked for: more are hardly faster (`consumers.limits`)."""
 

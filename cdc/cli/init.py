@@ -12,10 +12,9 @@ from cdc import config_values as values
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.output import print_result
 from cdc.config_file import DEFAULT_FILE
+from cdc.presets import PRESETS
 from cdc.secret import redact_url
 from schemas.errors import UsageError
-
-PRESETS = ("memory",)
 
 TEMPLATE = Path(__file__).with_name("cdc.toml.template")
 PRESET_TEMPLATE = Path(__file__).with_name("memory.toml.template")

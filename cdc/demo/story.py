@@ -29,20 +29,24 @@ CATCH_UP_SECONDS_MAX = 20.0
 LATENCY_SAMPLES_MAX = 400
 
 
-def tell(folder: Path, console: Console) -> None:
-    """Runs the demo in an empty folder.
+def tell(folder: Path, console: Console, preset: str | None = None) -> None:
+    """Runs the demo in an empty folder; with a preset, only what that keeps is cached.
 
     Raises:
         CdcError: something did not go as the demo says.
     """
-    _Story(folder, console).tell()
+    _Story(folder, console, preset).tell()
 
 
 class _Story:
-    def __init__(self, folder: Path, console: Console) -> None:
+    def __init__(self, folder: Path, console: Console, preset: str | None) -> None:
         self._console = console
         self._database, self._cache = folder / "app.db", folder / "cache.redb"
         self._flags = ["--source", f"file:{self._database}", "--cache", str(self._cache), "--node", "demo"]
+        if preset is not None:
+            config = folder / "cdc.toml"
+            config.write_text(f"[preset.{preset}]\n", encoding="utf-8")
+            self._flags += ["--config", str(config)]
         self._application = SampleApplication(self._database)
 
     def tell(self) -> None:
@@ -90,7 +94,7 @@ class _Story:
         verified = self._cdc_json("verify")
         for name, table in verified["tables"].items():
             self._say(
-                f"{name}: {table['source_rows']:,} rows at the source, {table['cache_rows']:,} in the cache"
+                f"{name}: {table['source_rows']:,} rows to be cached, {table['cache_rows']:,} in the cache"
             )
         if not verified["equal"]:
             raise CdcError("the cache differs from the database", f"see: cdc verify {' '.join(self._flags)}")
