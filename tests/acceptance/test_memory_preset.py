@@ -28,7 +28,8 @@ CREATE TABLE patterns(
     pattern_id TEXT PRIMARY KEY, pattern_type TEXT, pattern_data TEXT, success_rate REAL,
     context_domain TEXT, context_language TEXT, context_tags TEXT,
     occurrence_count INTEGER, created_at INTEGER, updated_at INTEGER);
-CREATE TABLE heuristics(heuristic_id TEXT PRIMARY KEY, condition_text TEXT, action_text TEXT, confidence REAL);
+CREATE TABLE heuristics(
+    heuristic_id TEXT PRIMARY KEY, condition_text TEXT, action_text TEXT, confidence REAL);
 CREATE TABLE embeddings(
     embedding_id TEXT PRIMARY KEY, item_id TEXT, item_type TEXT, embedding_data TEXT, embedding_vector BLOB,
     dimension INTEGER, model TEXT, created_at INTEGER);
