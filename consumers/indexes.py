@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from consumers import limits
 from schemas.cells import cell_reader
 from schemas.keys import begins_with, encode_key
 from schemas.order import encode_order
@@ -114,12 +115,18 @@ def put_indexed(
 
 
 def build(rows: Rows, index: Index) -> None:
-    """Makes the entries of every row there is."""
+    """Makes the entries of every row there is, many at a time: each lot is sorted before it is written."""
+    entries: list[tuple[bytes, bytes | None, int]] = []
+    size_bytes = 0
     for page in pages(rows, index.table):
-        entries: list[tuple[bytes, bytes | None, int]] = [
-            (index.entry(row, key), key, 0) for key, row, _ in page
-        ]
-        rows.put({index.name: entries})
+        entry = index.entry
+        lot = [(entry(row, key), key, 0) for key, row, _ in page]
+        entries += lot
+        size_bytes += sum([len(made) + len(key) for made, key, _ in lot])
+        if size_bytes >= limits.INDEX_LOT_BYTES:
+            rows.put({index.name: entries})
+            entries, size_bytes = [], 0
+    rows.put({index.name: entries})
 
 
 def keys_with(rows: Rows, index: Index, head: bytes, limit: int = SCAN_ROWS) -> list[bytes]:

@@ -97,3 +97,6 @@ CORRUPT_FILES_MAX = 2
 
 UNSAID_MAX = 1_000
 """Quarantined rows that wait to be told to the quarantine topic; beyond, they are only marked in the file."""
+
+INDEX_LOT_BYTES = 16 * 1024 * 1024
+"""Entries of an index that are sorted and written at a time when it is built; four times that in memory."""
