@@ -20,6 +20,8 @@ CREATE TABLE patterns(
     pattern_id TEXT PRIMARY KEY, domain TEXT, success_rate REAL, seen INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE embeddings(
     embedding_id INTEGER PRIMARY KEY, item_id TEXT NOT NULL, model TEXT, vector BLOB);
+CREATE INDEX episodes_by_start ON episodes(start_time);
+CREATE INDEX embeddings_by_item ON embeddings(item_id);
 """
 
 _DOMAINS = ("web", "files", "mail", "code", "search")
