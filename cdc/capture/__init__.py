@@ -5,8 +5,8 @@ from cdc.capture.encode import Change
 from cdc.capture.errors import CaptureStaleError, LogBrokenError
 from cdc.capture.install import InstallReport
 from cdc.capture.log import LogState
-from cdc.capture.piecewise import SourceReader
 from cdc.capture.reader import Backlog, CaptureReader, LogRow
+from cdc.capture.source_reader import SourceReader
 from cdc.capture.table import Skipped
 
 __all__ = [

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
     from typing import Any
 
-    from cdc.capture.piecewise import SourceReader
     from cdc.capture.prune import Pruned
+    from cdc.capture.source_reader import SourceReader
     from cdc.hash_key import HashKey
     from cdc.source import Client, Transaction
     from cdc.table_settings import TableSettings

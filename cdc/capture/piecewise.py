@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import AsyncExitStack, aclosing
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from cdc.capture import limits
 from cdc.capture.errors import CaptureStaleError
@@ -31,91 +31,6 @@ if TYPE_CHECKING:
     from schemas.definition import TableDefinition
 
     Page = list[Change]
-
-
-class SourceReader(Protocol):
-    """What a publication reads: the log and the captured tables, at one moment or in several."""
-
-    @property
-    def skipped(self) -> tuple[Skipped, ...]:
-        """The tables that are not captured, with the reason."""
-        ...
-
-    @property
-    def exact_at(self) -> int:
-        """The log's end at the newest moment that was read."""
-        ...
-
-    @property
-    def settled(self) -> LogState:
-        """What rows that were read, and then `catch_up`, are the exact state of."""
-        ...
-
-    def tables(self) -> dict[str, TableDefinition]:
-        """Give the captured tables by name, in order of name."""
-        ...
-
-    def check_table(self, name: str) -> None:
-        """Refuse a table that is not captured."""
-        ...
-
-    async def state(self, prev: int | None = None) -> LogState:
-        """Read the log's state, and the nonce of row ``prev``."""
-        ...
-
-    async def rest(self) -> None:
-        """Hold up nobody until the next call, where a moment can be left."""
-        ...
-
-    @property
-    def settings(self) -> int:
-        """A digest of what is configured to be published."""
-        ...
-
-    def known(self) -> frozenset[str]:
-        """Give the names of all tables that are or ever were captured."""
-        ...
-
-    def changes(
-        self, prev: int, high: int, reread: frozenset[str] = frozenset()
-    ) -> AsyncGenerator[Page, None]:
-        """Give every key touched in (prev, high] with its state, which may be as new as ``exact_at``.
-
-        Tables in ``reread`` come whole.
-        """
-        ...
-
-    def rows(self, table: str) -> AsyncGenerator[Page, None]:
-        """Give every row of a table in the order of its key; each is at least as new as the last state."""
-        ...
-
-    def catch_up(self) -> AsyncGenerator[Page, None]:
-        """Give what was touched since the last state, to make ``rows`` the exact state at one moment."""
-        ...
-
-    async def backlog(self, prev: int) -> Backlog:
-        """Say how long the log is, and how far behind a reader at ``prev`` is."""
-        ...
-
-    async def is_held_for(self, reader: Reader) -> bool:
-        """Say whether a reader has a lease on the log as it is at this moment."""
-        ...
-
-    async def keeping(self) -> Keeping:
-        """Say what the log holds, and for whom."""
-        ...
-
-    async def row(self, table: str, key: bytes) -> Change | None:
-        """Give one row by its encoded key as op r; None when there is none."""
-        ...
-
-    def pending(self, prev: int) -> AsyncGenerator[list[tuple[str, bytes]], None]:
-        """Give (table, key) of whatever `changes` would give from ``prev`` to the end of the log."""
-        ...
-
-    def log_rows(self, prev: int) -> AsyncGenerator[list[LogRow], None]:
-        """Give the log's rows above ``prev`` as they stand, in order."""
-        ...
 
 
 class PiecewiseReader:

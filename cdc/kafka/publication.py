@@ -19,17 +19,14 @@ from cdc.capture.leases import TOPIC, Reader
 from cdc.kafka.admin import ensure_topics
 from cdc.kafka.chain import chain_end
 from cdc.kafka.cleanup import delete_old_snapshots
+from cdc.kafka.group_records import GroupRecords
 from cdc.kafka.retention import read_standing, renewal_reason, topic_retention
 from cdc.kafka.sender import DisplacedError, Sender
-from cdc.kafka.sizes import Fit, fit_of, key_fits
 from cdc.kafka.snapshots import SnapshotWriter
 from cdc.plan import log_head
-from schemas.codec import ENCODERS
 from schemas.errors import OperatorError
-from schemas.event import EVENT_VERSION, NIL, ChangeEvent, Head, Op
-from schemas.keys import record_key
+from schemas.event import Head, Op
 from schemas.manifests import newest_snapshot
-from schemas.parts import parts_of
 from schemas.snapshot import Announcement, Database, encode_announcement
 from schemas.topics import TopicReader, kafka_errors, stop_client
 
@@ -67,8 +64,7 @@ class KafkaPublication:
         self._clients = clients
         self._topics = topics
         self._database_url = database_url
-        self._encoding = encoding
-        self._encode = ENCODERS[encoding]
+        self._encoding: Encoding = encoding
         self.log_reader = Reader(TOPIC, topics.events)
         """Under which name it has a lease on the source's log."""
         self.writer = secrets.randbits(63)
@@ -164,34 +160,35 @@ class KafkaPublication:
         self.tried = head
         if self._head is None or self._head.change_id != prev:
             raise RuntimeError("a group must begin where the chain stands")
-        group = _Header(self.writer, head, self._head)
-        index = events = 0
+        group = self._group(head, self._head)
+        events = 0
         held: list[Change] = []
         async for page in pages:
             events += len(page)
             if held and page:
-                index = await self._send_page(group, index, held, last=False)
+                await group.send(held, last=False)
             held = page or held
         head = replace(head, exact_at=exact_at())
         group.head = head
         if held:
-            await self._send_page(group, index, held, last=True)
+            await group.send(held, last=True)
         else:
-            await self._send_control(group, Op.HEARTBEAT)
+            await group.send_control(Op.HEARTBEAT)
         await self._sender.flush()
+        self._sent_bytes += group.sent_bytes
         self._head = head
         return events
 
     async def heartbeat(self) -> None:
         """Publishes an empty group: shows that a poller works, and keeps a record in an idle topic."""
         if self._head is not None:
-            await self._send_control(_Header(self.writer, self._head, self._head), Op.HEARTBEAT)
+            await self._group(self._head, self._head).send_control(Op.HEARTBEAT)
             await self._sender.flush()
 
     async def say_goodbye(self) -> None:
         """Publishes an end record, so that a poller that stands by takes over at once."""
         if self._head is not None:
-            await self._send_control(_Header(self.writer, self._head, self._head), Op.END)
+            await self._group(self._head, self._head).send_control(Op.END)
             await self._sender.flush()
 
     @property
@@ -277,7 +274,7 @@ class KafkaPublication:
                 # The manifest comes first: then the snapshot is there with the one record that announces it.
                 # If another record lands at that offset, or none since we die here, it points at nothing.
                 await chunks.write_manifest(self._sender.next_offset or 0)
-                await self._send_control(_Header(self.writer, chain, chain), Op.SNAPSHOT, after)
+                await self._group(chain, chain).send_control(Op.SNAPSHOT, after)
                 await self._sender.flush()
             except DisplacedError:
                 if not tries_left:
@@ -309,6 +306,9 @@ class KafkaPublication:
                 for table, changes in groupby(page, itemgetter(1)):
                     await chunks.add(table, list(changes))
         return await chunks.finish()
+
+    def _group(self, head: Head, prev: Head) -> GroupRecords:
+        return GroupRecords(self._sender, self._encoding, self.writer, head, prev)
 
     async def _chain_now(self, state: LogState, settings: int) -> Head:
         """Where the chain stands after chunks were written: a running poller went on with it meanwhile."""
@@ -344,79 +344,6 @@ class KafkaPublication:
         epoch = None if found is None else found.announcement.position.epoch
         self.needs_snapshot = self._head is not None and epoch != self._head.epoch
 
-    async def _send_page(self, group: _Header, index: int, page: list[Change], *, last: bool) -> int:
-        final = len(page) - 1 if last else -1
-        offset = self._sender.next_offset or 0
-        for at, (op, table, key, key_values, after, change_id, ts_ms) in enumerate(page):
-            name, size_bytes = record_key(table, key), 0 if after is None else len(after)
-            row = NIL if after is None else Raw(after)
-            event = group.event(op, table, Raw(key_values), row, change_id, ts_ms, index, at == final, offset)
-            fit = fit_of(len(name), size_bytes)
-            if fit is Fit.WHOLE or after is None:
-                value = self._encode(event)
-                if len(name) + len(value) <= limits.RECORD_BYTES_MAX:
-                    await self._append(name, value)
-                    index += 1
-                    offset += 1
-                    continue
-            part_bytes = 0 if fit is Fit.NOT else self._part_bytes(name, event)
-            if after is not None and part_bytes > 0:
-                sent = await self._send_parts(name, event, after, part_bytes)
-            else:
-                sent = await self._send_quarantined(name, event, size_bytes)
-            index += sent
-            offset += sent
-        return index
-
-    def _part_bytes(self, name: bytes, event: ChangeEvent) -> int:
-        """How much of a row each of its parts carries; 0: too little is left beside the key."""
-        room = limits.RECORD_BYTES_MAX - len(name) - len(self._encode(replace(event, after=NIL)))
-        # JSON has bytes in base64; a few more are for the numbers that grow from part to part.
-        part_bytes = (room - _PART_BYTES) * 3 // 4 if self._encoding == "json" else room - _PART_BYTES
-        return part_bytes if part_bytes >= limits.RECORD_BYTES_MAX // _SHARE_MIN else 0
-
-    async def _send_parts(self, name: bytes, event: ChangeEvent, row: bytes, part_bytes: int) -> int:
-        """Sends a row over several records; returns how many."""
-        parts, pieces = parts_of(row, part_bytes)
-        for part, piece in enumerate(pieces):
-            record = replace(
-                event,
-                after=piece,
-                index=event.index + part,
-                offset=event.offset + part,
-                last=event.last and part == parts - 1,
-                part=part,
-                parts=parts,
-            )
-            await self._append(name, self._encode(record))
-        return parts
-
-    async def _send_quarantined(self, name: bytes, event: ChangeEvent, size_bytes: int) -> int:
-        """Sends word of a row that cannot be published."""
-        _log.warning("quarantined a row beyond the size limit", table=event.table, bytes=size_bytes)
-        key = event.key
-        if not key_fits(len(name)):
-            # Not even its key fits: the quarantine shows that there is such a row, not which one.
-            name, key = record_key(event.table, b""), NIL
-        await self._append(name, self._encode(replace(event, op=Op.QUARANTINED, key=key, after=NIL)))
-        return 1
-
-    async def _append(self, name: bytes, value: bytes) -> None:
-        await self._sender.append(name, value)
-        self._sent_bytes += len(name) + len(value)
-
-    async def _send_control(self, group: _Header, op: str, after: Raw = NIL) -> None:
-        offset = self._sender.next_offset or 0
-        event = group.event(op, "", NIL, after, group.head.change_id, 0, 0, True, offset)
-        await self._sender.append(b"", self._encode(event))
-
-
-_PART_BYTES = 64
-"""Set aside in each part's record for numbers that grow, and for what marks a bin."""
-
-_SHARE_MIN = 16
-"""A row is not split into parts smaller than this part of a record."""
-
 
 def _is_broken(end: ChainEnd, found: FoundSnapshot | None) -> bool:
     """Whether the topic holds no whole group, or its chain went back behind its own snapshot.
@@ -435,63 +362,3 @@ def _is_broken(end: ChainEnd, found: FoundSnapshot | None) -> bool:
 def _life(head: Head) -> tuple[int, int, int]:
     """What the log's life and what is published have to be for one head to lead to another."""
     return head.epoch, head.epoch_nonce, head.settings
-
-
-class _Header:
-    """What all records of a group have in common."""
-
-    __slots__ = (
-        "_epoch",
-        "_epoch_nonce",
-        "_nonce",
-        "_prev",
-        "_prev_nonce",
-        "_prev_settings",
-        "_writer",
-        "head",
-    )
-
-    def __init__(self, writer: int, head: Head, prev: Head) -> None:
-        self.head = head
-        self._writer = writer
-        self._prev, self._prev_nonce = prev.change_id, prev.nonce
-        self._prev_settings = None if prev.settings == head.settings else prev.settings
-        self._epoch, self._epoch_nonce = head.epoch, head.epoch_nonce
-        self._nonce = head.nonce
-
-    def event(
-        self,
-        op: str,
-        table: str,
-        key: Raw,
-        after: Raw,
-        change_id: int,
-        ts_ms: int,
-        index: int,
-        last: bool,
-        offset: int,
-    ) -> ChangeEvent:
-        """One record of the group."""
-        return ChangeEvent(
-            EVENT_VERSION,
-            op,
-            table,
-            key,
-            None,
-            after,
-            change_id,
-            ts_ms,
-            self._epoch,
-            self._epoch_nonce,
-            self._prev,
-            self.head.change_id,
-            self._nonce,
-            self.head.exact_at,
-            index,
-            last,
-            self._writer,
-            offset,
-            self._prev_nonce,
-            self.head.settings,
-            self._prev_settings,
-        )

@@ -20,6 +20,7 @@ import cdc.capture.reader
 import cdc.embedded
 import cdc.kafka.admin
 import cdc.kafka.cleanup
+import cdc.kafka.group_records
 import cdc.kafka.polling
 import cdc.kafka.publication
 import cdc.kafka.snapshots
@@ -92,6 +93,7 @@ _LOGGERS = (
     cdc.embedded,
     cdc.kafka.admin,
     cdc.kafka.cleanup,
+    cdc.kafka.group_records,
     cdc.kafka.polling,
     cdc.kafka.publication,
     cdc.upkeep,
