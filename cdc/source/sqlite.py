@@ -15,13 +15,14 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from cdc.source.limits import BUSY_TIMEOUT_S, IDLE_READERS_MAX, INTERRUPT_EVERY_S
-from cdc.source.sqlite_connection import Connection, PageCursor, check_is_database, identity_of
+from cdc.source.sqlite_connection import Connection, check_is_database, identity_of
+from cdc.source.threaded import ThreadTransaction
 from schemas.errors import SourceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from cdc.source.client import Encode, ResultSet, Statement
+    from cdc.source.client import ResultSet, Statement
     from schemas.values import Value
 
 T = TypeVar("T")
@@ -83,25 +84,25 @@ class SqliteClient:
             return await transaction.batch(statements)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[SqliteTransaction, None]:
+    async def reading(self) -> AsyncGenerator[ThreadTransaction[Connection], None]:
         """Open one read transaction on a connection of its own; it begins with its first statement."""
-        transaction = SqliteTransaction(self._reads, self._begin_read)
+        transaction = ThreadTransaction(partial(submit, self._reads), self._begin_read)
         try:
             yield transaction
         except (asyncio.CancelledError, GeneratorExit):
             if not self._closed:
                 leaving = submit(self._reads, partial(transaction.leave, self._close_reader))
-                await _interrupt_until(leaving, transaction.interrupt)
+                await _interrupt_until(leaving, partial(_interrupt, transaction))
             raise
         finally:
             if not self._closed:
                 await self._on_reads(partial(transaction.leave, self._end_read))
 
     @asynccontextmanager
-    async def writing(self) -> AsyncGenerator[SqliteTransaction, None]:
+    async def writing(self) -> AsyncGenerator[ThreadTransaction[Connection], None]:
         """Open one write transaction; commit it, or roll it back after an exception."""
         async with self._write_turn:
-            transaction = SqliteTransaction(self._writes, self._begin_write)
+            transaction = ThreadTransaction(partial(submit, self._writes), self._begin_write)
             try:
                 yield transaction
                 await self._on_writes(partial(transaction.leave, Connection.commit))
@@ -212,72 +213,6 @@ class SqliteClient:
         return seen != self._data_version
 
 
-class SqliteTransaction:
-    """One transaction on one connection; see `cdc.source.client.Transaction`.
-
-    Args:
-        pool: the thread that all its work runs on.
-        begin: opens the transaction there, with the first piece of work: a trip to the thread costs more
-            than an empty poll's statements.
-    """
-
-    def __init__(self, pool: ThreadPoolExecutor, begin: Callable[[], Connection]) -> None:
-        self._pool = pool
-        self._begin = begin
-        self._connection: Connection | None = None
-        self._left = False
-
-    async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
-        """Run one statement."""
-        return await self._submit(lambda: self._begun().execute(sql, args))
-
-    async def batch(self, statements: Sequence[Statement]) -> list[ResultSet]:
-        """Run several in one trip to the thread."""
-        return await self._submit(lambda: [self._begun().execute(one.sql, one.args) for one in statements])
-
-    async def pages(
-        self, sql: str, args: Sequence[Value], encode: Encode[T]
-    ) -> AsyncGenerator[list[T], None]:
-        """Give a query's rows in pages; the thread prepares one while the caller has the one before."""
-        cursor = PageCursor(self._begun, sql, args, encode)
-        coming = self._submit(cursor.page)
-        ended = False
-        try:
-            while not ended:
-                page, ended = await coming
-                if not ended:
-                    coming = self._submit(cursor.page)
-                if page:
-                    yield page
-        finally:
-            if not ended and not self._left:
-                coming.cancel()
-                await self._submit(cursor.close)
-
-    def leave(self, end: Callable[[Connection], None]) -> None:
-        """End it, on its thread, by handing the connection to ``end``; a second call does nothing."""
-        self._left = True
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            end(connection)
-
-    def interrupt(self) -> None:
-        """Stop what runs in it, from another thread."""
-        connection = self._connection
-        if connection is not None:
-            connection.interrupt()
-
-    def _begun(self) -> Connection:
-        if self._left:
-            raise RuntimeError("this transaction has ended")
-        if self._connection is None:
-            self._connection = self._begin()
-        return self._connection
-
-    def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        return submit(self._pool, work)
-
-
 def submit(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[T]:
     """Give a thread work.
 
@@ -288,6 +223,13 @@ def submit(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[T]
         return asyncio.wrap_future(pool.submit(work))
     except RuntimeError:
         raise SourceUnavailableError("the source was closed", "open it again") from None
+
+
+def _interrupt(transaction: ThreadTransaction[Connection]) -> None:
+    """Stop what runs in it, from another thread."""
+    connection = transaction.connection
+    if connection is not None:
+        connection.interrupt()
 
 
 async def _interrupt_until(done: asyncio.Future[None], interrupt: Callable[[], None]) -> None:

@@ -5,28 +5,24 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from cdc.source.client import ResultSet
 from cdc.source.file import check_is_file
-from cdc.source.limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX, PART_ROWS_MAX, READ_CACHE_KIB
+from cdc.source.limits import PART_ROWS_MAX, READ_CACHE_KIB
 from cdc.source.sqlite_errors import is_undecodable, translate
 from schemas.errors import CdcError, SourceError
 from schemas.values import InvalidText, text_from_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
 
-    from cdc.source.client import Encode, Row
+    from cdc.source.client import Row
     from schemas.values import Value
-
-T = TypeVar("T")
 
 _VERSION_MIN: Final = (3, 37, 0)
 """The first with pragma_table_list, which tells shadow tables from a user's."""
-
-_FIRST_PART_ROWS: Final = 16
 
 
 def identity_of(path: str) -> tuple[int, int] | None:
@@ -77,7 +73,7 @@ class Connection:
             self._sqlite.close()
             raise
         self._closed = False
-        self._cursors: set[PageCursor[Any]] = set()
+        self._queries: set[Query] = set()
 
     def _look(self, *, query_only: bool) -> None:
         with _translated():
@@ -118,17 +114,19 @@ class Connection:
         finally:
             self._sqlite.text_factory = str
 
-    def register(self, cursor: PageCursor[Any]) -> None:
-        """Have a cursor closed when the transaction ends, whoever forgot it."""
-        self._cursors.add(cursor)
+    def query(self, sql: str, args: Sequence[Value]) -> Query:
+        """Start a query; it is closed when the transaction ends, whoever forgot it."""
+        query = Query(self, sql, args)
+        self._queries.add(query)
+        return query
 
-    def forget(self, cursor: PageCursor[Any]) -> None:
-        """A cursor is closed."""
-        self._cursors.discard(cursor)
+    def forget(self, query: Query) -> None:
+        """A query is closed."""
+        self._queries.discard(query)
 
     def commit(self) -> None:
         """End the transaction and keep what it wrote; if that fails, nothing is kept."""
-        self._close_cursors()
+        self._close_queries()
         try:
             self.execute("COMMIT")
         except CdcError:
@@ -138,7 +136,7 @@ class Connection:
     def rollback(self) -> None:
         """End the transaction, if there is one, without keeping anything."""
         # An open statement would keep its read lock beyond the end of the transaction.
-        self._close_cursors()
+        self._close_queries()
         if not self._closed and self._sqlite.in_transaction:
             self.execute("ROLLBACK")
 
@@ -160,70 +158,40 @@ class Connection:
     def close(self) -> None:
         """Close it; once is enough, more do no harm."""
         self._closed = True
-        self._close_cursors()
+        self._close_queries()
         self._sqlite.close()
 
-    def _close_cursors(self) -> None:
-        for cursor in tuple(self._cursors):
-            cursor.close()
+    def _close_queries(self) -> None:
+        for query in tuple(self._queries):
+            query.close()
 
 
-class PageCursor(Generic[T]):
-    """A running query that gives encoded pages, bounded by rows and by bytes."""
+class Query:
+    """A running query; see `cdc.source.threaded.Query`."""
 
-    def __init__(
-        self, connect: Callable[[], Connection], sql: str, args: Sequence[Value], encode: Encode[T]
-    ) -> None:
-        self._connect = connect
-        self._connection: Connection | None = None
+    def __init__(self, connection: Connection, sql: str, args: Sequence[Value]) -> None:
+        self._connection = connection
         self._sql = sql
         self._args = args
-        self._encode = encode
         self._cursor: sqlite3.Cursor | None = None
-        self._part_rows = _FIRST_PART_ROWS
         self._rows_read = 0
         self._any_text = False
-        self._ended = False
 
-    def page(self) -> tuple[list[T], bool]:
-        """Give the next page, and whether it is the last."""
-        items: list[T] = []
-        rows_read, size_bytes = 0, 0
-        while not self._ended and rows_read < PAGE_ROWS_MAX and size_bytes < PAGE_BYTES_MAX:
-            part = self._fetch(min(self._part_rows, PAGE_ROWS_MAX - rows_read))
-            if not part:
-                break
-            encoded, part_bytes = self._encode(part)
-            items += encoded
-            rows_read += len(part)
-            size_bytes += part_bytes
-            # Rows of a megabyte must not come by the hundred.
-            fitting = PAGE_BYTES_MAX * len(part) // (part_bytes or 1)
-            self._part_rows = max(1, min(PART_ROWS_MAX, fitting, 4 * self._part_rows))
-        return items, self._ended
+    def fetch(self, rows: int) -> list[Row]:
+        """Fetch up to so many rows; fewer only at the end."""
+        with _translated():
+            return self._fetch_any_text(rows) if self._any_text else self._fetch_text(rows)
 
     def close(self) -> None:
-        """End the query; once is enough."""
-        self._ended = True
-        if self._connection is not None:
-            self._connection.forget(self)
+        """End it; once is enough."""
+        self._connection.forget(self)
         if self._cursor is not None:
             self._cursor.close()
             self._cursor = None
 
-    def _fetch(self, rows: int) -> list[Row]:
-        """Fetch up to so many rows; fewer only at the end."""
-        with _translated():
-            part = self._fetch_any_text(rows) if self._any_text else self._fetch_text(rows)
-        if len(part) < rows:
-            self.close()
-        return part
-
     def _fetch_text(self, rows: int) -> list[Row]:
-        if self._cursor is None:
-            self._cursor = self._start()
         try:
-            part = self._cursor.fetchmany(rows)
+            part = self._running().fetchmany(rows)
         except sqlite3.OperationalError as error:
             if not is_undecodable(error):
                 raise
@@ -233,22 +201,22 @@ class PageCursor(Generic[T]):
         # sqlite3 has lost the rows of the part it failed in: run the query anew, past those already given.
         # The transaction makes it the same rows.
         self._any_text = True
-        self._cursor.close()
-        self._cursor = self._start()
+        if self._cursor is not None:
+            self._cursor.close()
+            self._cursor = None
         left = self._rows_read
         while left:
             left -= len(self._fetch_any_text(min(left, PART_ROWS_MAX)))
         return self._fetch_any_text(rows)
 
     def _fetch_any_text(self, rows: int) -> list[Row]:
-        assert self._cursor is not None and self._connection is not None  # noqa: S101, PT018 -- it was started
         with self._connection.any_text():
-            return self._cursor.fetchmany(rows)
+            return self._running().fetchmany(rows)
 
-    def _start(self) -> sqlite3.Cursor:
-        self._connection = self._connect()
-        self._connection.register(self)
-        return self._connection.start(self._sql, self._args)
+    def _running(self) -> sqlite3.Cursor:
+        if self._cursor is None:
+            self._cursor = self._connection.start(self._sql, self._args)
+        return self._cursor
 
 
 def bindable(args: Sequence[Value]) -> tuple[Any, ...]:

@@ -6,23 +6,20 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import turso
 
 from cdc.source.client import ResultSet
 from cdc.source.errors import SourceLockedError
-from cdc.source.limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX, PART_ROWS_MAX
 from schemas.errors import CdcError, SourceError, SourceUnavailableError, UsageError
 from schemas.values import InvalidText
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
 
-    from cdc.source.client import Encode, Row
+    from cdc.source.client import Row
     from schemas.values import Value
-
-T = TypeVar("T")
 
 # Without them a database that uses one does not even open.
 _FEATURES: Final = (
@@ -84,7 +81,7 @@ class Connection:
             self._turso: turso.Connection | None = turso.connect(
                 path, isolation_level=None, experimental_features=_FEATURES
             )
-        self._cursors: set[PageCursor[Any]] = set()
+        self._queries: set[Query] = set()
         try:
             self.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
             self._refuse_mvcc()
@@ -115,17 +112,20 @@ class Connection:
             sql, tuple(arg.data if isinstance(arg, InvalidText) else arg for arg in args)
         )
 
-    def register(self, cursor: PageCursor[Any]) -> None:
-        """Have a cursor closed when the transaction ends, whoever forgot it."""
-        self._cursors.add(cursor)
+    def query(self, sql: str, args: Sequence[Value]) -> Query:
+        """Start a query; it is closed when the transaction ends, whoever forgot it."""
+        with _translated():
+            query = Query(self, self.start(sql, args))
+        self._queries.add(query)
+        return query
 
-    def forget(self, cursor: PageCursor[Any]) -> None:
-        """A cursor is closed."""
-        self._cursors.discard(cursor)
+    def forget(self, query: Query) -> None:
+        """A query is closed."""
+        self._queries.discard(query)
 
     def commit(self) -> None:
         """End the transaction and keep what it wrote; if that fails, nothing is kept."""
-        self._close_cursors()
+        self._close_queries()
         try:
             self.execute("COMMIT")
         except CdcError:
@@ -134,7 +134,7 @@ class Connection:
 
     def rollback(self) -> None:
         """End the transaction, if there is one, without keeping anything."""
-        self._close_cursors()
+        self._close_queries()
         if self._turso is not None and self._turso.in_transaction:
             self.execute("ROLLBACK")
 
@@ -147,68 +147,35 @@ class Connection:
 
     def close(self) -> None:
         """Close it; once is enough, more do no harm."""
-        self._close_cursors()
+        self._close_queries()
         # Closing alone leaves the file locked: the engine lets go of it with the last reference.
         connection, self._turso = self._turso, None
         if connection is not None:
             connection.close()
 
-    def _close_cursors(self) -> None:
-        for cursor in tuple(self._cursors):
-            cursor.close()
+    def _close_queries(self) -> None:
+        for query in tuple(self._queries):
+            query.close()
 
 
-class PageCursor(Generic[T]):
-    """A running query that gives encoded pages, bounded by rows and by bytes."""
+class Query:
+    """A running query; see `cdc.source.threaded.Query`."""
 
-    def __init__(
-        self, connect: Callable[[], Connection], sql: str, args: Sequence[Value], encode: Encode[T]
-    ) -> None:
-        self._connect = connect
-        self._connection: Connection | None = None
-        self._sql = sql
-        self._args = args
-        self._encode = encode
-        self._cursor: turso.Cursor | None = None
-        self._part_rows = 16
-        self._ended = False
+    def __init__(self, connection: Connection, cursor: turso.Cursor) -> None:
+        self._connection = connection
+        self._cursor: turso.Cursor | None = cursor
 
-    def page(self) -> tuple[list[T], bool]:
-        """Give the next page, and whether it is the last."""
-        items: list[T] = []
-        rows_read, size_bytes = 0, 0
-        while not self._ended and rows_read < PAGE_ROWS_MAX and size_bytes < PAGE_BYTES_MAX:
-            part = self._fetch(self._part_rows)
-            if not part:
-                break
-            encoded, part_bytes = self._encode(part)
-            items += encoded
-            rows_read += len(part)
-            size_bytes += part_bytes
-            # Rows of a megabyte must not come by the hundred.
-            fitting = PAGE_BYTES_MAX * len(part) // (part_bytes or 1)
-            self._part_rows = max(1, min(PART_ROWS_MAX, fitting, 4 * self._part_rows))
-        return items, self._ended
+    def fetch(self, rows: int) -> list[Row]:
+        """Fetch up to so many rows; fewer only at the end."""
+        with _translated():
+            return [] if self._cursor is None else self._cursor.fetchmany(rows)
 
     def close(self) -> None:
-        """End the query; once is enough."""
-        self._ended = True
-        if self._connection is not None:
-            self._connection.forget(self)
+        """End it; once is enough."""
+        self._connection.forget(self)
         if self._cursor is not None:
             self._cursor.close()
             self._cursor = None
-
-    def _fetch(self, rows: int) -> list[Row]:
-        with _translated():
-            if self._cursor is None:
-                self._connection = self._connect()
-                self._connection.register(self)
-                self._cursor = self._connection.start(self._sql, self._args)
-            part = self._cursor.fetchmany(rows)
-        if len(part) < rows:
-            self.close()
-        return part
 
 
 @contextmanager

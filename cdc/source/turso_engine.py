@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cdc.source.limits import BUSY_TIMEOUT_S, IDLE_READERS_MAX
 from cdc.source.remote_limits import LOOK_ANYWAY_S
-from cdc.source.turso_connection import Connection, PageCursor, check_is_ours
+from cdc.source.threaded import ThreadTransaction
+from cdc.source.turso_connection import Connection, check_is_ours
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from cdc.source.client import Encode, ResultSet, Statement
+    from cdc.source.client import ResultSet, Statement
     from schemas.values import Value
 
 T = TypeVar("T")
@@ -79,19 +80,19 @@ class TursoClient:
             return await transaction.batch(statements)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[TursoTransaction, None]:
+    async def reading(self) -> AsyncGenerator[ThreadTransaction[Connection], None]:
         """Open one read transaction on a connection of its own; it begins with its first statement."""
-        transaction = TursoTransaction(self, self._begin_read)
+        transaction = ThreadTransaction(self.submit, self._begin_read)
         try:
             yield transaction
         finally:
             await self.submit(partial(transaction.leave, self._end_read))
 
     @asynccontextmanager
-    async def writing(self) -> AsyncGenerator[TursoTransaction, None]:
+    async def writing(self) -> AsyncGenerator[ThreadTransaction[Connection], None]:
         """Open one write transaction; commit it, or roll it back after an exception."""
         async with self._write_turn:
-            transaction = TursoTransaction(self, self._begin_write)
+            transaction = ThreadTransaction(self.submit, self._begin_write)
             try:
                 yield transaction
                 await self.submit(partial(transaction.leave, Connection.commit))
@@ -166,64 +167,6 @@ class TursoClient:
         self._writer = None
         while self._open:
             self._open.pop().close()
-
-
-class TursoTransaction:
-    """One transaction on one connection; see `cdc.source.client.Transaction`.
-
-    Args:
-        client: has the thread that all its work runs on.
-        begin: opens the transaction there, with the first piece of work.
-    """
-
-    def __init__(self, client: TursoClient, begin: Callable[[], Connection]) -> None:
-        self._client = client
-        self._begin = begin
-        self._connection: Connection | None = None
-        self._left = False
-
-    async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
-        """Run one statement."""
-        return await self._client.submit(lambda: self._begun().execute(sql, args))
-
-    async def batch(self, statements: Sequence[Statement]) -> list[ResultSet]:
-        """Run several in one trip to the thread."""
-        return await self._client.submit(
-            lambda: [self._begun().execute(one.sql, one.args) for one in statements]
-        )
-
-    async def pages(
-        self, sql: str, args: Sequence[Value], encode: Encode[T]
-    ) -> AsyncGenerator[list[T], None]:
-        """Give a query's rows in pages; the thread prepares one while the caller has the one before."""
-        cursor = PageCursor(self._begun, sql, args, encode)
-        coming = self._client.submit(cursor.page)
-        ended = False
-        try:
-            while not ended:
-                page, ended = await coming
-                if not ended:
-                    coming = self._client.submit(cursor.page)
-                if page:
-                    yield page
-        finally:
-            if not ended and not self._left:
-                coming.cancel()
-                await self._client.submit(cursor.close)
-
-    def leave(self, end: Callable[[Connection], None]) -> None:
-        """End it, on its thread, by handing the connection to ``end``; a second call does nothing."""
-        self._left = True
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            end(connection)
-
-    def _begun(self) -> Connection:
-        if self._left:
-            raise RuntimeError("this transaction has ended")
-        if self._connection is None:
-            self._connection = self._begin()
-        return self._connection
 
 
 def _written(path: str) -> tuple[int, ...]:
