@@ -182,6 +182,7 @@ class Poller:
                 case Load(reason=reason):
                     if self._log_reader is not None and not await reader.is_held_for(self._log_reader):
                         return _Unheld()
+                    await reader.rest()
                     rows = await self._publication.load(reader, state, reason)
                     return Polled(head=log_head(reader.settled, reader.settings), rows=rows)
                 case Changes(prev=prev, high=high):
@@ -199,6 +200,7 @@ class Poller:
                         return None
                     head = known or head
             if snapshots is not None:
+                await reader.rest()
                 rows = await snapshots.snapshot(reader, state)
             return Polled(head=head, rows=rows, events=events)
 

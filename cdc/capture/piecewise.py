@@ -129,26 +129,21 @@ class PiecewiseReader:
         # All tables that are read anew must be known before any touch is read: touches from before a table
         # changed need not fit its key of now.
         anew: dict[int, tuple[int, int]] = {}
+        known: Survey | None = None
         low = prev
         while low < high:
             top = min(high, low + limits.SURVEY_ROWS)
-            anew |= (await (await self._now()).survey(low, top, reread)).anew
+            known = await (await self._now()).survey(low, top, reread)
+            anew |= known.anew
             low = top
-        whole: list[str] = []
-        for truncated in self._known.truncations(Survey(frozenset(), anew)):
-            await self.rest()
-            yield [truncated]
-            if truncated[4] is not None:
-                whole.append(truncated[1])
-                async for page in self._rows(truncated[1], high, strict=False):
-                    yield page
-        if whole:
-            async for page in self._at_once((await self._now()).followers(whole, high)):
-                yield page
+        if high - prev > limits.SURVEY_ROWS:
+            known = None
+        async for page in self._anew(anew, high):
+            yield page
         low = prev
         while low < high:
             top = min(high, low + self._piece_rows)
-            pages = await self._touched(low, top, anew)
+            pages = await self._touched(low, top, anew, known)
             if pages is None:
                 continue
             low = top
@@ -261,14 +256,33 @@ class PiecewiseReader:
         self._moment = moment
         return moment
 
-    async def _touched(self, low: int, top: int, anew: dict[int, tuple[int, int]]) -> list[Page] | None:
-        """Read a piece of the log's range; None where it is too much for one moment: less is read then."""
+    async def _anew(self, anew: dict[int, tuple[int, int]], high: int) -> AsyncGenerator[Page, None]:
+        """Give the tables that are read anew, and what follows them."""
+        whole: list[str] = []
+        for truncated in self._known.truncations(Survey(frozenset(), anew)):
+            await self.rest()
+            yield [truncated]
+            if truncated[4] is not None:
+                whole.append(truncated[1])
+                async for page in self._rows(truncated[1], high, strict=False):
+                    yield page
+        if whole:
+            async for page in self._at_once((await self._now()).followers(whole, high)):
+                yield page
+
+    async def _touched(
+        self, low: int, top: int, anew: dict[int, tuple[int, int]], known: Survey | None
+    ) -> list[Page] | None:
+        """Read a piece of the log's range; None where it is too much for one moment: less is read then.
+
+        ``known``: the survey of all of the range, where one was enough.
+        """
         moment = await self._now()
         began = time.monotonic()
         pages: list[Page] = []
         size_bytes = 0
-        touched = (await moment.survey(low, top)).touched
-        async with aclosing(moment.piece(low, top, Survey(touched, anew))) as found:
+        survey = known or Survey((await moment.survey(low, top)).touched, anew)
+        async with aclosing(moment.piece(low, top, survey)) as found:
             async for page in found:
                 pages.append(page)
                 size_bytes += sum(len(change[4] or b"") for change in page)
