@@ -101,6 +101,12 @@ DOCTOR_FREE_FILES_MIN = 1.5
 DOCTOR_ROWS_SECONDS_MAX = 5.0
 """How long the rows of a cache that a node writes are checked."""
 
+MOMENT_TRIES_MAX = 5
+"""How often verify and its repair try to begin one of many short reads; about 2 s each while it is locked."""
+
+VERIFY_TRIES_MAX = 3
+"""How often a comparison is begun anew because the schema or the log was changed while it went on."""
+
 MEND_TRIES_MAX = 5
 """How often rows are read again for a repair because the node went on meanwhile."""
 

@@ -3,12 +3,16 @@
 The cache's state is held first, then the source's, so that the source is never behind. Rows with changes that
 the cache has not applied yet are pending, not different. Memory does not grow with the tables: a digest and a
 count for each bucket, the keys of a limited number of buckets, and the keys touched since the checkpoint.
+
+A source that is read in several moments may show rows that are newer than those before. What was touched
+meanwhile is looked up after its table was read, and is pending too: any other row was the same all along.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zlib
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -20,7 +24,7 @@ from schemas.errors import CacheCorruptError, CdcError
 from schemas.keys import split_record_key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Container, Iterable, Iterator, Mapping
 
     from consumers.meta import Checkpoint
     from schemas.definition import TableDefinition
@@ -45,7 +49,16 @@ SCAN_BYTES_MAX = 4 * 1024 * 1024
 
 
 class SourceView(Protocol):
-    """The source at one moment, as verify reads it."""
+    """The source at one moment, or in several successive ones, as verify reads it."""
+
+    @property
+    def exact_at(self) -> int:
+        """The log's end at the newest moment that was read."""
+        ...
+
+    def is_whole(self, table: str) -> bool:
+        """Whether the cache holds every row of a table, not only the newest, or those that follow others."""
+        ...
 
     def tables(self) -> Mapping[str, TableDefinition]:
         """The captured tables."""
@@ -94,6 +107,23 @@ class TableReport(msgspec.Struct):
     def equal(self) -> bool:
         """Whether nothing differs."""
         return not (self.missing or self.unexpected or self.different or self.more)
+
+    @property
+    def listed(self) -> int:
+        """How many keys differ, as far as was looked."""
+        return len(self.missing) + len(self.unexpected) + len(self.different)
+
+    def leave_out(self, exempt: Exempt) -> None:
+        """Take keys from the lists that are not to be compared after all."""
+        for keys in (self.missing, self.unexpected, self.different):
+            keys[:] = [key for key in keys if key not in exempt]
+
+    def cut(self) -> None:
+        """Leave as many keys as are listed."""
+        for keys in (self.missing, self.unexpected, self.different):
+            if len(keys) > DIFFERENCES_MAX:
+                del keys[DIFFERENCES_MAX:]
+                self.more = True
 
 
 def checks_of(reports: Mapping[str, TableReport], relations: Iterable[tuple[str, str]]) -> dict[str, bool]:
@@ -153,9 +183,12 @@ class Verification:
         meta = cache.meta()
         self.checkpoint: Checkpoint | None = read_checkpoint(meta)
         self.definitions = read_definitions(meta)
+        self._exempt: dict[str, Exempt] = {}
+        self._touches = 0
+        self._began_at = self._seen_to = -1
 
-    async def compare(self, source: SourceView) -> dict[str, TableReport]:
-        """Returns a report for every table of either side.
+    async def compare(self, source: SourceView, only: Container[str] | None = None) -> dict[str, TableReport]:
+        """Returns a report for every table of either side, or for some of them.
 
         Raises:
             CdcError: the cache was never loaded, or rows in it may be newer than its position.
@@ -172,44 +205,99 @@ class Verification:
                     f'the cache holds table "{table}" by other settings than the [tables] given here',
                     "give those of the poller; if these are newer, bring the cache up to date first",
                 )
-        exempt = await self._exempt(source, checkpoint.change_id)
+        exempt = self._exempt = dict[str, Exempt]()
+        self._touches = 0
+        self._seen_to = checkpoint.change_id
+        self._began_at = source.exact_at
+        await self._see_touched(source)
+        self._see_quarantined()
         both = {table: self.definitions[table] for table in self.definitions if table in defined}
         await exempt_near_bounds(exempt, self._cache, source, both)
         reports: dict[str, TableReport] = {}
         for table in sorted(set(defined) | set(self.definitions)):
-            found = exempt.get(table, Exempt())
+            found = exempt.setdefault(table, Exempt())
+            if only is not None and table not in only:
+                continue
             if table in defined:
                 reports[table] = await self._compare_table(source, table, found)
             elif not found.whole:
                 reports[table] = self._unexpected_table(table)
         return reports
 
-    async def _exempt(self, source: SourceView, after: int) -> dict[str, Exempt]:
-        exempt: dict[str, Exempt] = {}
-        touches = 0
-        async for touched in source.pending(after):
+    def undecided(self, source: SourceView, reports: Mapping[str, TableReport]) -> set[str]:
+        """Which tables must be compared at one moment after all: which rows they have to hold was moving."""
+        checkpoint = self.checkpoint
+        if checkpoint is None or source.exact_at == self._began_at:
+            return set()
+        return {
+            table
+            for table, report in reports.items()
+            if table in source.tables()
+            and not source.is_whole(table)
+            and not (report.equal and report.counts)
+        }
+
+    async def _see_touched(self, source: SourceView) -> bool:
+        """Adds what was touched by the newest moment; says whether there was a newer one."""
+        exempt, upto = self._exempt, source.exact_at
+        if upto == self._seen_to:
+            return False
+        async for touched in source.pending(self._seen_to):
             for table, key in touched:
-                touches += 1
+                self._touches += 1
                 entry = exempt.setdefault(table, Exempt())
                 if key:
                     entry.pending.add(key)
                 else:
                     entry.whole = True
-            if touches > PENDING_MAX:
+            if self._touches > PENDING_MAX:
                 raise CdcError("the cache is too far behind to be compared", "let it catch up: cdc status")
+        # What came while they were read may be looked at twice.
+        self._seen_to = upto
+        return True
+
+    def _see_quarantined(self) -> None:
+        exempt = self._exempt
         for page in _scan(self._cache, QUARANTINE_TABLE):
             for name, _ in page:
                 table, key = split_record_key(name)
                 exempt.setdefault(table, Exempt()).quarantined.add(key)
-        return exempt
 
-    async def _compare_table(  # noqa: C901 -- one pass over both sides
-        self, source: SourceView, table: str, exempt: Exempt
-    ) -> TableReport:
-        report = TableReport(pending=len(exempt.pending), quarantined=len(exempt.quarantined))
+    async def _compare_table(self, source: SourceView, table: str, exempt: Exempt) -> TableReport:
+        report = TableReport(quarantined=len(exempt.quarantined))
+        theirs, ours, newest = await self._digest(source, table, exempt, report)
+        differing = theirs.differing(ours)
+        suspicious = bool(differing)
+        moving = await self._see_touched(source)
+        while differing and not exempt.whole:
+            chosen = _suspects(theirs, ours, differing)
+            await self._compare_keys(source, table, exempt, report, frozenset(chosen))
+            differing = differing[len(chosen) :]
+            moving = await self._see_touched(source) or moving
+            report.leave_out(exempt)
+            # Where nothing was touched meanwhile, every one of the other buckets differs, too.
+            if differing and (not moving or report.listed > DIFFERENCES_MAX):
+                report.more = True
+                break
+        if exempt.whole:
+            rows = max(report.source_rows, report.cache_rows)
+            return TableReport(
+                report.source_rows, report.cache_rows, pending=rows, quarantined=report.quarantined
+            )
+        report.pending = len(exempt.pending)
+        report.cut()
+        last = next((key for key in reversed(newest) if key not in exempt), None)
+        if last is not None and suspicious:
+            report.newest = _has(self._cache, table, last)
+        return report
+
+    async def _digest(
+        self, source: SourceView, table: str, exempt: Exempt, report: TableReport
+    ) -> tuple[_Buckets, _Buckets, deque[bytes]]:
+        """One pass over both sides: their buckets, and the last keys of the source's."""
         theirs, ours = _Buckets(), _Buckets()
         met: set[bytes] = set()
-        newest: bytes | None = None
+        newest = deque[bytes](maxlen=SCAN_ROWS)
         async for rows in source.rows(table):
             for key, row in rows:
                 report.source_rows += 1
@@ -219,23 +307,13 @@ class Verification:
                     met.add(key)
                 elif row is not None and key not in exempt:
                     theirs.add(key, row)
-                    newest = key
+                    newest.append(key)
         for page in _scan(self._cache, table):
             for key, row in page:
                 report.cache_rows += 1
                 if key not in exempt:
                     ours.add(key, row)
-        if exempt.whole:
-            report.pending = max(report.source_rows, report.cache_rows)
-            return report
-        differing = theirs.differing(ours)
-        if newest is not None and differing:
-            report.newest = _has(self._cache, table, newest)
-        if differing:
-            await self._compare_keys(
-                source, table, exempt, report, _suspects(theirs, ours, differing, report)
-            )
-        return report
+        return theirs, ours, newest
 
     async def _compare_keys(
         self, source: SourceView, table: str, exempt: Exempt, report: TableReport, suspects: frozenset[int]
@@ -251,41 +329,34 @@ class Verification:
                     continue
                 digest = unseen.pop(key, None)
                 if digest is None:
-                    _list(report, report.missing, key)
+                    report.missing.append(key)
                 elif digest != row_digest(key, row):
-                    _list(report, report.different, key)
-        for key in unseen:
-            _list(report, report.unexpected, key)
+                    report.different.append(key)
+        report.unexpected.extend(unseen)
 
     def _unexpected_table(self, table: str) -> TableReport:
         report = TableReport()
         for page in _scan(self._cache, table):
             for key, _ in page:
                 report.cache_rows += 1
-                _list(report, report.unexpected, key)
+                if len(report.unexpected) <= DIFFERENCES_MAX:
+                    report.unexpected.append(key)
+        report.cut()
         # A table that the source does not have differs even when it is empty.
         report.more = report.more or not report.cache_rows
         return report
 
 
-def _suspects(theirs: _Buckets, ours: _Buckets, differing: list[int], report: TableReport) -> frozenset[int]:
+def _suspects(theirs: _Buckets, ours: _Buckets, differing: list[int]) -> list[int]:
     """As many of the differing buckets as may be compared key by key."""
     chosen: list[int] = []
     rows = 0
     for bucket in differing:
         rows += max(theirs.counts[bucket], ours.counts[bucket])
         if chosen and rows > SUSPECT_ROWS_MAX:
-            report.more = True
             break
         chosen.append(bucket)
-    return frozenset(chosen)
-
-
-def _list(report: TableReport, keys: list[bytes], key: bytes) -> None:
-    if len(keys) < DIFFERENCES_MAX:
-        keys.append(key)
-    else:
-        report.more = True
+    return chosen
 
 
 def _has(snapshot: _redb.Snapshot, table: str, key: bytes) -> bool:

@@ -191,15 +191,18 @@ class Capture:
             return await remove(transaction, await read_schema(transaction))
 
     @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[SourceReader, None]:
+    async def reading(self, tries: int = 1) -> AsyncGenerator[SourceReader, None]:
         """Read the source at one moment, or in several short ones where a long one would do harm.
+
+        Args:
+            tries: how often each of several is begun before the source counts as locked.
 
         Raises:
             CaptureStaleError: capture is not installed, or the schema has outgrown it; `install` helps.
             UsageError: as `install` does.
         """
         if self.client.short_reads:
-            async with PiecewiseReader(self.moment) as reader:
+            async with PiecewiseReader(self.moment, tries) as reader:
                 yield reader
         else:
             async with self.moment() as moment:

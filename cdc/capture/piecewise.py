@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from typing import TYPE_CHECKING, Self
 
 from cdc.capture import limits
@@ -40,13 +40,18 @@ class PiecewiseReader:
 
     Args:
         open_moment: begins a short read transaction.
+        tries: how often that is tried before the source counts as locked, or away: often by those who would
+            have to begin anew, and find room between the commits of a busy application.
 
     Raises (every method):
         CaptureStaleError: the schema or the log was changed between two moments: begin anew.
     """
 
-    def __init__(self, open_moment: Callable[[], AbstractAsyncContextManager[CaptureReader]]) -> None:
+    def __init__(
+        self, open_moment: Callable[[], AbstractAsyncContextManager[CaptureReader]], tries: int = 1
+    ) -> None:
         self._open_moment = open_moment
+        self._tries = tries
         self._moment: CaptureReader | None = None
         self._stack = AsyncExitStack()
         self._opened = 0.0
@@ -199,6 +204,19 @@ class PiecewiseReader:
         """Say what the log holds, and for whom."""
         return await (await self._now()).keeping()
 
+    async def references(self) -> list[tuple[str, str]]:
+        """Give (table, the table that a foreign key of it refers to) of the captured tables."""
+        return await (await self._now()).references()
+
+    async def oldest(self, table: str, rows: int) -> AsyncGenerator[Page, None]:
+        """Give the oldest of the rows that are kept of a table with ``keep``, of one moment."""
+        async for page in self._at_once((await self._now()).oldest(table, rows)):
+            yield page
+
+    def is_whole(self, table: str) -> bool:
+        """Whether readers hold every row of a table."""
+        return self._known.is_whole(table)
+
     async def row(self, table: str, key: bytes) -> Change | None:
         """Give one row by its encoded key as op r; None when there is none."""
         return await (await self._now()).row(table, key)
@@ -212,9 +230,16 @@ class PiecewiseReader:
 
     async def log_rows(self, prev: int) -> AsyncGenerator[list[LogRow], None]:
         """Give the log's rows above ``prev`` as they stand, in order."""
-        async with aclosing((await self._now()).log_rows(prev)) as pages:
-            async for page in pages:
-                yield page
+        while True:
+            page: list[LogRow] = []
+            async with aclosing((await self._now()).log_rows(prev, limits.PIECE_ROWS_FIRST)) as pages:
+                async for rows in pages:
+                    page += rows
+            await self.rest()
+            if not page:
+                return
+            yield page
+            prev = page[-1].change_id
 
     @property
     def _known(self) -> CaptureReader:
@@ -237,7 +262,7 @@ class PiecewiseReader:
         if self._moment is not None and time.monotonic() - self._opened < limits.MOMENT_SECONDS:
             return self._moment
         await self.rest()
-        moment = await self._stack.enter_async_context(self._open_moment())
+        moment = await self._next_moment()
         self._opened = time.monotonic()
         self._moments += 1
         if self._first is None:
@@ -255,6 +280,12 @@ class PiecewiseReader:
             self._newest = state
         self._moment = moment
         return moment
+
+    async def _next_moment(self) -> CaptureReader:
+        for _ in range(self._tries - 1):
+            with suppress(SourceUnavailableError):
+                return await self._stack.enter_async_context(self._open_moment())
+        return await self._stack.enter_async_context(self._open_moment())
 
     async def _anew(self, anew: dict[int, tuple[int, int]], high: int) -> AsyncGenerator[Page, None]:
         """Give the tables that are read anew, and what follows them."""

@@ -368,8 +368,8 @@ class CaptureReader:
         async for page in self.changes(prev, (await self.state()).high):
             yield [(change[1], change[2]) for change in page if change[0] != "r"]
 
-    async def log_rows(self, prev: int) -> AsyncGenerator[list[LogRow], None]:
-        """Give the log's rows above ``prev`` as they stand, in order."""
+    async def log_rows(self, prev: int, rows_max: int = -1) -> AsyncGenerator[list[LogRow], None]:
+        """Give the log's rows above ``prev`` as they stand, in order; at most so many, unless below 0."""
         widths = {
             entry: len(self._tables[name].key)
             for entry, name in self._registered.items()
@@ -388,8 +388,8 @@ class CaptureReader:
                 )
             return out, 0
 
-        sql = f"SELECT * FROM {LOG} WHERE change_id > ? ORDER BY change_id"
-        async for page in self._transaction.pages(sql, (prev,), encode):
+        sql = f"SELECT * FROM {LOG} WHERE change_id > ? ORDER BY change_id LIMIT ?"
+        async for page in self._transaction.pages(sql, (prev, rows_max), encode):
             yield page
 
     def _in_order(self, ids: Iterable[int]) -> list[tuple[str, int]]:

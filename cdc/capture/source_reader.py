@@ -90,6 +90,18 @@ class SourceReader(Protocol):
         """Say what the log holds, and for whom."""
         ...
 
+    async def references(self) -> list[tuple[str, str]]:
+        """Give (table, the table that a foreign key of it refers to) of the captured tables."""
+        ...
+
+    def oldest(self, table: str, rows: int) -> AsyncGenerator[Page, None]:
+        """Give the oldest of the rows that are kept of a table with ``keep``, at most so many, as op r."""
+        ...
+
+    def is_whole(self, table: str) -> bool:
+        """Whether readers hold every row of a table."""
+        ...
+
     async def row(self, table: str, key: bytes) -> Change | None:
         """Give one row by its encoded key as op r; None when there is none."""
         ...

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from cdc import limits
+from cdc.capture import CaptureStaleError
 from cdc.cli.parts import open_capture
 from cdc.cli.standing import WriterProcess
 from consumers import limits as node_limits
@@ -22,7 +23,7 @@ from schemas.errors import CdcError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from cdc.capture import Capture, CaptureReader, LogState
+    from cdc.capture import Capture, LogState, SourceReader
     from cdc.config import Config
     from consumers.writer import CacheWriter
 
@@ -143,17 +144,24 @@ async def _mend_batch(capture: Capture, hand: Hand, batch: list[Key], done: Mend
     while todo:
         standing = await hand.hold()
         try:
-            async with capture.moment() as reader:
+            async with capture.reading(limits.MOMENT_TRIES_MAX) as reader:
                 state = await reader.state(standing.change_id)
                 check_same_log(standing, state)
                 _check_settings(standing, reader, todo)
                 pending = await _pending(reader, standing.change_id, todo)
                 rows = await _read(reader, [key for key in todo if key not in pending])
-            request = messages.Mend(state.epoch, state.epoch_nonce, state.high, rows)
+                exact_at = reader.exact_at
+                if exact_at > state.high:
+                    # Some may be newer than the others: what was touched meanwhile is the log's, too.
+                    pending |= await _pending(reader, state.high, todo)
+                    rows = [row for row in rows if (row.table, row.key) not in pending]
+            request = messages.Mend(state.epoch, state.epoch_nonce, exact_at, rows)
             await hand.mend(request)
-        except OvertakenError:
+        except (OvertakenError, CaptureStaleError) as error:
             tries -= 1
             if not tries:
+                if isinstance(error, CaptureStaleError):
+                    raise
                 done.failed += len(todo)
                 return
             await asyncio.sleep(limits.MEND_PAUSE_SECONDS)
@@ -187,7 +195,7 @@ def check_same_log(standing: Standing, state: LogState) -> None:
         )
 
 
-def _check_settings(standing: Standing, reader: CaptureReader, keys: list[Key]) -> None:
+def _check_settings(standing: Standing, reader: SourceReader, keys: list[Key]) -> None:
     """Refuse to write rows by other settings than the cache's: what is left out there would come in."""
     tables = reader.tables()
     for table in {table for table, _ in keys} & tables.keys() & standing.tables.keys():
@@ -198,7 +206,7 @@ def _check_settings(standing: Standing, reader: CaptureReader, keys: list[Key]) 
             )
 
 
-async def _pending(reader: CaptureReader, after: int, keys: list[Key]) -> set[Key]:
+async def _pending(reader: SourceReader, after: int, keys: list[Key]) -> set[Key]:
     """Those of the keys that the log has changes of which the cache has not applied."""
     wanted = set(keys)
     pending: set[Key] = set()
@@ -211,7 +219,7 @@ async def _pending(reader: CaptureReader, after: int, keys: list[Key]) -> set[Ke
     return pending
 
 
-async def _read(reader: CaptureReader, keys: list[Key]) -> list[messages.MendRow]:
+async def _read(reader: SourceReader, keys: list[Key]) -> list[messages.MendRow]:
     """As many rows as go into one batch."""
     rows: list[messages.MendRow] = []
     size = 0

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
+from cdc import limits
+from cdc.capture import CaptureStaleError
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.mending import mend_keys, writing_hand
 from cdc.cli.output import print_result
@@ -27,7 +29,7 @@ from schemas.values import value_to_json
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from cdc.capture import CaptureReader, LogState
+    from cdc.capture import Capture, LogState, SourceReader
     from cdc.config import Config
     from consumers.meta import Checkpoint
     from schemas.definition import TableDefinition
@@ -97,15 +99,42 @@ async def verify_cache(config: Config) -> Verified:
     database, _ = await asyncio.to_thread(open_to_read, path)
     with database, redb_errors(path), database.snapshot() as snapshot:
         verification = Verification(snapshot)
-        async with capture, capture.moment() as reader:
-            checkpoint = verification.checkpoint
-            state = await reader.state(None if checkpoint is None else checkpoint.change_id)
-            if checkpoint is not None:
-                _same_log(checkpoint, state)
-            view = _SourceView(reader)
-            tables = await verification.compare(view)
-            checks = checks_of(tables, await view.relations())
-    return Verified(Position(state.epoch, state.high), tables, checks)
+        async with capture:
+            tries_left = limits.VERIFY_TRIES_MAX
+            while True:
+                try:
+                    return await compare_with(capture, verification)
+                except CaptureStaleError:
+                    # Between two moments. If it is so for good, that is found when the next one begins.
+                    tries_left -= 1
+                    if not tries_left:
+                        raise
+
+
+async def compare_with(
+    capture: Capture, verification: Verification, seen: type[SourceSeen] | None = None
+) -> Verified:
+    """Compares a held state of a cache with an open source, which the application may write to."""
+    seen = seen or SourceSeen
+    async with capture.reading(limits.MOMENT_TRIES_MAX) as reader:
+        state = await _state(reader, verification.checkpoint)
+        view = seen(reader)
+        tables = await verification.compare(view)
+        relations = await view.relations()
+        undecided = verification.undecided(view, tables)
+    if undecided:
+        # Which rows of a bounded table the cache has to hold is only known at one moment.
+        async with capture.moment() as reader:
+            await _state(reader, verification.checkpoint)
+            tables |= await verification.compare(seen(reader), undecided)
+    return Verified(Position(state.epoch, state.high), tables, checks_of(tables, relations))
+
+
+async def _state(reader: SourceReader, checkpoint: Checkpoint | None) -> LogState:
+    state = await reader.state(None if checkpoint is None else checkpoint.change_id)
+    if checkpoint is not None:
+        _same_log(checkpoint, state)
+    return state
 
 
 def verified_document(verified: Verified, repaired: int = 0) -> dict[str, Any]:
@@ -150,16 +179,27 @@ def verified_text(verified: Verified, repaired: int = 0) -> Any:
     return text_table(headings, rows)
 
 
-class _SourceView:
-    """A capture reader as verify wants it: only encoded keys and rows."""
+class SourceSeen:
+    """A source's reader as verify wants it: only encoded keys and rows."""
 
-    def __init__(self, reader: CaptureReader) -> None:
+    def __init__(self, reader: SourceReader) -> None:
         self._reader = reader
 
+    @property
+    def exact_at(self) -> int:
+        """The log's end at the newest moment that was read."""
+        return self._reader.exact_at
+
+    def is_whole(self, table: str) -> bool:
+        """Whether the cache holds every row of a table."""
+        return self._reader.is_whole(table)
+
     def tables(self) -> Mapping[str, TableDefinition]:
+        """The captured tables."""
         return self._reader.tables()
 
     async def relations(self) -> list[tuple[str, str]]:
+        """(table, the table that its rows refer to)."""
         follows = [
             (name, parent)
             for name, definition in self._reader.tables().items()
@@ -169,14 +209,17 @@ class _SourceView:
         return follows + await self._reader.references()
 
     async def rows(self, table: str) -> AsyncIterator[Iterable[tuple[bytes, bytes | None]]]:
+        """Every row that has to be cached."""
         async for page in self._reader.rows(table):
             yield [(change[2], change[4]) for change in page]
 
     async def oldest(self, table: str, rows: int) -> AsyncIterator[Iterable[bytes]]:
+        """The keys of the oldest rows that are kept."""
         async for page in self._reader.oldest(table, rows):
             yield [change[2] for change in page]
 
     async def pending(self, after: int) -> AsyncIterator[Iterable[tuple[str, bytes]]]:
+        """(table, key) touched after a change id."""
         async for page in self._reader.pending(after):
             yield page
 

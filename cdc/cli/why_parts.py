@@ -21,7 +21,7 @@ from schemas.manifests import newest_snapshot
 from schemas.topics import TopicReader
 
 if TYPE_CHECKING:
-    from cdc.capture import CaptureReader, LogRow
+    from cdc.capture import LogRow, SourceReader
     from cdc.config import Config
     from schemas.definition import TableDefinition
     from schemas.values import Value
@@ -89,7 +89,7 @@ async def _cached_definitions(config: Config) -> dict[str, TableDefinition] | No
 async def _source_definitions(config: Config) -> dict[str, TableDefinition] | None:
     if config.source is None:
         return None
-    async with open_capture(config) as capture, capture.moment() as reader:
+    async with open_capture(config) as capture, capture.reading() as reader:
         return reader.tables()
 
 
@@ -144,7 +144,7 @@ async def ask_source(config: Config, table: str, key: bytes, cached: Cached) -> 
         return None
     found = AtSource()
     try:
-        async with open_capture(config) as capture, capture.moment() as reader:
+        async with open_capture(config) as capture, capture.reading() as reader:
             if table not in reader.tables():
                 found.trouble = f"{table} is not captured"
                 return found
@@ -159,7 +159,7 @@ async def ask_source(config: Config, table: str, key: bytes, cached: Cached) -> 
     return found
 
 
-async def _read_log(reader: CaptureReader, table: str, key: bytes, cached: Cached, found: AtSource) -> None:
+async def _read_log(reader: SourceReader, table: str, key: bytes, cached: Cached, found: AtSource) -> None:
     checkpoint = cached.checkpoint
     state = await reader.state(None if checkpoint is None else checkpoint.change_id)
     prev = state.pruned_to
