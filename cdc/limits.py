@@ -35,6 +35,9 @@ STANDBY_SILENCE_SECONDS = 6.0
 STANDBY_LOOK_SECONDS = 0.5
 """How often a poller that stands by looks at the topic's end."""
 
+STANDBY_DOUBLINGS_MAX = 6
+"""How often the jitter before taking over is doubled, where taking over came to nothing again and again."""
+
 IN_FLIGHT_BATCHES_MAX = 8
 """Batches handed to the producer and not yet acknowledged."""
 

@@ -139,7 +139,13 @@ class Assembler:
         self.groups = groups
         self.counters = Counters()
         self.offset = offset
-        """Everything below it is dealt with: applied in ``groups`` or of no concern. Never inside a group."""
+        """Everything below it is dealt with: applied in ``groups`` or of no concern. Never inside a group.
+
+        A reader may come back to it if the record before it proves it: so it moves only behind groups that
+        leave a reader where ``groups`` stands.
+        """
+        self.proved = False
+        """Whether such a group was seen: where reading began may be any offset."""
         self.stopped_by: ChangeEvent | None = None
         """The event that could not be passed."""
         self.outdated: ChangeEvent | None = None
@@ -278,7 +284,7 @@ class Assembler:
             head.nonce,
         ):
             # Behind any other group the offset would not be proved by what the cache has.
-            self.offset = event.offset + 1
+            self.offset, self.proved = event.offset + 1, True
 
     def _abandon_open(self) -> bool:
         if self._running:

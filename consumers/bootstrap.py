@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from consumers.meta import Checkpoint
     from consumers.rebuild import Loading
     from consumers.writer import CacheWriter
+    from schemas.event import ChangeEvent
     from schemas.manifests import FoundSnapshot
     from schemas.snapshot import Chunk
     from schemas.topics import TopicReader, Topics
@@ -65,6 +66,19 @@ async def still_leads_here(reader: TopicReader, topics: Topics, checkpoint: Chec
     start, _ = await reader.bounds(topics.events)
     provable = checkpoint.offset is not None and checkpoint.offset > start
     return provable and not await begun_anew(reader, topics, checkpoint)
+
+
+async def is_there(reader: TopicReader, topics: Topics, event: ChangeEvent) -> bool:
+    """Whether an event that was read is in the topic still: retention, or a person, may have taken it."""
+    start, stop = await reader.bounds(topics.events)
+    if not start <= event.offset < stop:
+        return False
+    record = await reader.record(topics.events, event.offset)
+    try:
+        there = decode_event((record and record.value) or b"")
+    except BadEventError:
+        return False
+    return (there.writer, there.offset) == (event.writer, event.offset)
 
 
 def _just_loaded(found: FoundSnapshot, checkpoint: Checkpoint) -> bool:

@@ -91,6 +91,21 @@ def judge(head: Head | None, group: Group, *, between: bool = False) -> Verdict:
     return Verdict.APPLY
 
 
+def goes_on_from(head: Head | None, snapshot: Head) -> bool:
+    """Says whether a snapshot is worth loading for a reader whom only its settings keep from going on.
+
+    An older one would take it back within its epoch, and one that is equal to what it holds would lead it to
+    the same group again.
+    """
+    if head is None:
+        return True
+    if (snapshot.epoch, snapshot.epoch_nonce) != (head.epoch, head.epoch_nonce):
+        return snapshot.epoch >= head.epoch
+    if snapshot.change_id == head.change_id:
+        return snapshot.settings != head.settings
+    return snapshot.change_id > head.change_id
+
+
 class Groups:
     """Gathers whole groups into ``ready``; the group under way stays apart in ``open`` until its end is seen.
 

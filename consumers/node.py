@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from consumers import limits
 from consumers.assembler import STOPS, Assembler, Counters, Interrupted, group_of
-from consumers.bootstrap import begun_anew, load_snapshot, resume_offset, still_leads_here
-from consumers.groups import Verdict, judge
+from consumers.bootstrap import begun_anew, is_there, load_snapshot, resume_offset, still_leads_here
+from consumers.groups import Verdict, goes_on_from, judge
 from consumers.subscription import Subscription
 from schemas.errors import (
     CdcError,
@@ -321,7 +321,8 @@ class KafkaNode:
         if groups.streamed:
             # The open transaction holds a part of a group: it may only be committed with that group's end.
             return
-        if not groups.ready and not (even_idle and assembler.offset != checkpoint.offset):
+        offset = assembler.offset if assembler.proved else checkpoint.offset
+        if not groups.ready and not (even_idle and offset != checkpoint.offset):
             return
         if self._committing is not None and not self._committing.done():
             if not self._writer.gathered and groups.ready.size_bytes < limits.COMMIT_BYTES_MAX:
@@ -332,7 +333,7 @@ class KafkaNode:
         self.consumed.events += batch.rows + self._streamed_rows
         self._live.events += batch.rows + self._streamed_rows
         self._streamed_rows = 0
-        commit = self._writer.commit(batch, head, assembler.offset, between=groups.between)
+        commit = self._writer.commit(batch, head, offset, between=groups.between)
         self._committing = asyncio.create_task(commit)
 
     async def _settle(self) -> None:
@@ -354,7 +355,9 @@ class KafkaNode:
         checkpoint = self._writer.checkpoint
         stands = "nowhere" if checkpoint is None else f"at {checkpoint.position}"
         reason = f"the topic goes on at {event.epoch}:{event.prev}, the cache stands {stands}"
-        if self._of_other_history(event):
+        if self._of_other_settings(event):
+            reason += ", by other settings than those it was loaded by"
+        elif self._of_other_history(event):
             reason += ", in another history of the change log (a backup was restored)"
         return await self._load_past(event, reason, once=once)
 
@@ -427,24 +430,29 @@ class KafkaNode:
     async def _look_for_snapshot(self, event: ChangeEvent | None) -> FoundSnapshot | None:
         # Of another history nothing can be compared: the newest snapshot is of what the topic goes on with.
         anything = event is None or self._of_other_history(event)
+        by_settings = event is not None and self._of_other_settings(event)
 
         def accept(announcement: Announcement) -> bool:
-            return anything or event is None or self._leads_past(announcement.position, event)
+            if by_settings and not anew:
+                return goes_on_from(self._writer.groups.head, announcement.position)
+            return anything or event is None or self._leads_past(announcement.position, event, gone=gone)
 
-        checkpoint = self._writer.checkpoint
+        checkpoint, anew, gone = self._writer.checkpoint, False, False
         async with TopicReader(self._client_options()) as reader:
             try:
                 if checkpoint is not None and await begun_anew(reader, self._topics, checkpoint):
-                    anything = True
+                    anything = anew = True
+                # Then it says nothing any more of how the topic goes on.
+                gone = event is not None and not await is_there(reader, self._topics, event)
                 return await newest_snapshot(reader, self._topics, accept)
             except TopicGoneError:
                 return None
 
-    def _leads_past(self, position: Head, event: ChangeEvent) -> bool:
+    def _leads_past(self, position: Head, event: ChangeEvent, *, gone: bool) -> bool:
         head = self._writer.groups.head
         life = (position.epoch, position.epoch_nonce)
         if life != (event.epoch, event.epoch_nonce):
             # The same number is given again where what had it is gone from the topic and from the source.
-            return position.epoch >= event.epoch
+            return gone or position.epoch >= event.epoch
         same_life = head is not None and life == (head.epoch, head.epoch_nonce)
         return head is None or not same_life or position.change_id > head.change_id

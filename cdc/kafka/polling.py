@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from cdc import limits
-from cdc.kafka.chain import chain_end
 from cdc.kafka.publication import KafkaPublication
 from cdc.kafka.sender import DisplacedError
+from cdc.kafka.standby import Patience, stand_by
 from cdc.poller import Polled, Poller
 from cdc.upkeep import Upkeep, leave_lease
 from schemas.errors import CdcError, GaveUpError, KafkaUnavailableError, SourceUnavailableError, may_heal
-from schemas.retrying import BACKOFF_SECONDS_MAX, Backoff, IdlePace, pause
-from schemas.topics import REQUEST_SECONDS_MAX, TopicGoneError, TopicReader, request_seconds
+from schemas.retrying import Backoff, IdlePace, pause
+from schemas.topics import REQUEST_SECONDS_MAX, request_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -184,6 +183,7 @@ async def poll_forever(pipeline: Pipeline, stop: asyncio.Event) -> None:
     """Publishes until told to stop; never gives up on a source or a broker that is away."""
     backoff = Backoff()
     begun = asyncio.Event()
+    patience = Patience()
     writer = 0
     while not stop.is_set():
         try:
@@ -194,7 +194,8 @@ async def poll_forever(pipeline: Pipeline, stop: asyncio.Event) -> None:
                     await _follow(pipeline, capture, publication, stop, begun, upkeep)
         except DisplacedError as error:
             pipeline.progress.standing_by = True
-            await _stand_by(pipeline, stop, writer, error.message)
+            topic = pipeline.topics.events
+            await stand_by(pipeline.clients, topic, stop, writer, patience, error.message)
             pipeline.progress.standing_by = False
         except CdcError as error:
             if not may_heal(error, begun=begun.is_set()):
@@ -252,42 +253,3 @@ async def _poll(capture: Capture, publication: KafkaPublication, *, snapshot: bo
     await capture.data_changed()
     wanted = snapshot or publication.needs_snapshot
     return await Poller(capture, publication).poll(publication if wanted else None)
-
-
-async def _stand_by(pipeline: Pipeline, stop: asyncio.Event, writer: int, reason: str) -> None:
-    """Returns when the other poller said goodbye or was silent for too long.
-
-    Returns at once when the last group that counts is our own (``writer``): the loser's void records displace
-    the winner too, and if both stood by nobody would work.
-    """
-    last_end, quiet_since = -1, time.monotonic()
-    # Two that stand by must not take over, and displace each other, again and again at the same moment.
-    after_silence = limits.STANDBY_SILENCE_SECONDS * random.uniform(1.0, 1.5)  # noqa: S311 -- jitter, not a secret
-    after_goodbye = limits.STANDBY_LOOK_SECONDS * random.uniform(0.1, 1.0)  # noqa: S311 -- jitter, not a secret
-    warned = False
-    while not stop.is_set():
-        try:
-            async with TopicReader(pipeline.clients.consumer()) as reader:
-                while not stop.is_set():
-                    end = await chain_end(reader, pipeline.topics.events)
-                    if end.writer == writer:
-                        _log.info("going on: the other poller's records do not count", reason=reason)
-                        return
-                    if not warned:
-                        _log.warning("standing by", reason=reason)
-                        warned = True
-                    now = time.monotonic()
-                    if end.end_offset != last_end:
-                        last_end, quiet_since = end.end_offset, now
-                    patience = after_goodbye if end.said_goodbye else after_silence
-                    if now - quiet_since > patience:
-                        _log.warning("taking over", silent_seconds=round(now - quiet_since, 1))
-                        return
-                    await pause(stop, min(patience, limits.STANDBY_LOOK_SECONDS))
-        except TopicGoneError as error:
-            _log.warning("taking over", reason=error.message)
-            return
-        except KafkaUnavailableError as error:
-            _log.warning("trying again", reason=error.message)
-            quiet_since = time.monotonic()
-            await pause(stop, BACKOFF_SECONDS_MAX)

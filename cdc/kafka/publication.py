@@ -213,7 +213,11 @@ class KafkaPublication:
         async with TopicReader(self._clients.consumer()) as reader:
             found = await newest_snapshot(reader, self._topics)
             self._take_note(found)
-            if found is not None and retention is not None and not self.needs_snapshot:
+            if found is not None and not self.needs_snapshot and self._leads_by_other_settings(found):
+                # Who starts from it would first read what is not published any more. And a batch that was on
+                # its way to a topic that is gone may have landed behind it, and never lead on from there.
+                self.renewal = "what is published has changed since the newest one"
+            elif found is not None and retention is not None and not self.needs_snapshot:
                 sized = retention.bytes is not None
                 standing = await read_standing(reader, self._topics.events, found, now_ms, sized=sized)
                 self.renewal = renewal_reason(standing, retention)
@@ -343,6 +347,9 @@ class KafkaPublication:
             self._announced = found.announcement
         epoch = None if found is None else found.announcement.position.epoch
         self.needs_snapshot = self._head is not None and epoch != self._head.epoch
+
+    def _leads_by_other_settings(self, found: FoundSnapshot) -> bool:
+        return self._head is not None and found.announcement.position.settings != self._head.settings
 
 
 def _is_broken(end: ChainEnd, found: FoundSnapshot | None) -> bool:

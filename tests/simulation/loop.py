@@ -29,6 +29,44 @@ class StepsExceededError(Exception):
     """The world takes more steps than any sound one does: something spins."""
 
 
+class Handle:
+    """As much of an asyncio.Handle as is used; making one of those costs more than running most of them."""
+
+    __slots__ = ("_args", "_callback", "_context", "_when", "cancelled_")
+
+    def __init__(
+        self,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        context: contextvars.Context,
+        when: float = 0.0,
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._context = context
+        self._when = when
+        self.cancelled_ = False
+
+    def cancel(self) -> None:
+        self.cancelled_ = True
+        # What it would have kept alive is let go of at once.
+        self._args = ()
+
+    def cancelled(self) -> bool:
+        return self.cancelled_
+
+    def when(self) -> float:
+        return self._when
+
+    def run(self, loop: SimLoop) -> None:
+        try:
+            self._context.run(self._callback, *self._args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 -- as asyncio's own loop does
+            loop.call_exception_handler({"message": f"exception in {self._callback!r}", "exception": error})
+
+
 class Process:
     """One operating system process: a queue of callbacks that stops when it is killed or paused."""
 
@@ -39,7 +77,7 @@ class Process:
         self.paused = False
         self.steps_left: int | None = None
         """Callbacks until it is killed; None: it lives."""
-        self.queue: deque[asyncio.Handle] = deque()
+        self.queue: deque[Handle] = deque()
         self.task: asyncio.Task[Any] | None = None
         self.on_death: list[Callable[[], None]] = []
 
@@ -63,10 +101,13 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.failures: list[dict[str, Any]] = []
         self._steps_max = steps_max
         self._sequence = itertools.count()
-        self._timers: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
+        self._timers: list[tuple[float, int, Handle, Process]] = []
         self._processes: list[Process] = []
         self._busy_until: dict[int, float] = {}
         self._tasks: list[asyncio.Task[Any]] = []
+        self._running: Process | None = None
+        """The process that runs alone, and whether another one has something to do since."""
+        self._woken = False
         self.outside = self.process("world")
 
     def process(self, name: str) -> Process:
@@ -104,25 +145,38 @@ class SimLoop(asyncio.AbstractEventLoop):
             if not ready:
                 return ran
             ran = True
-            process = ready[int(choose() * len(ready))]
-            handle = process.queue.popleft()
-            if handle._cancelled:
-                continue
-            if process.steps_left is not None:
-                process.steps_left -= 1
-                if process.steps_left < 0:
-                    process.kill()
-                    continue
-            self.steps += 1
-            if self.steps > self._steps_max:
-                raise StepsExceededError
-            handle._run()
+            if len(ready) == 1 and ready[0] is not self.outside:
+                self._run_alone(ready[0])
+            else:
+                self._step(ready[int(choose() * len(ready))])
+
+    def _run_alone(self, process: Process) -> None:
+        """Runs what is due in the only process that has anything, until another one has."""
+        queue = process.queue
+        self._running, self._woken = process, False
+        while queue and not self._woken:
+            self._step(process)
+        self._running = None
+
+    def _step(self, process: Process) -> None:
+        handle = process.queue.popleft()
+        if handle.cancelled_:
+            return
+        if process.steps_left is not None:
+            process.steps_left -= 1
+            if process.steps_left < 0:
+                process.kill()
+                return
+        self.steps += 1
+        if self.steps > self._steps_max:
+            raise StepsExceededError
+        handle.run(self)
 
     def _advance(self, until: float) -> bool:
         timers = self._timers
         while timers:
             when, _, handle, process = timers[0]
-            if handle._cancelled or not process.alive:
+            if handle.cancelled_ or not process.alive:
                 heapq.heappop(timers)
                 continue
             if when > until:
@@ -131,7 +185,7 @@ class SimLoop(asyncio.AbstractEventLoop):
             # A little slack puts what is due at nearly the same time into one round, in any order.
             while timers and timers[0][0] <= when + 1e-4:
                 _, _, handle, process = heapq.heappop(timers)
-                if process.alive and not handle._cancelled:
+                if process.alive and not handle.cancelled_:
                     process.queue.append(handle)
             return True
         self.now = max(self.now, until)
@@ -156,13 +210,15 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def call_soon(
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
+    ) -> Handle:  # type: ignore[override]
         if context is None:
             context = contextvars.copy_context()
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = Handle(callback, args, context)
         process = context.get(PROCESS, self.outside)
         if process.alive:
             process.queue.append(handle)
+            if process is not self._running:
+                self._woken = True
         return handle
 
     def call_later(
@@ -171,7 +227,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., Any],
         *args: Any,
         context: contextvars.Context | None = None,
-    ) -> asyncio.TimerHandle:
+    ) -> Handle:  # type: ignore[override]
         return self.call_at(self.now + delay, callback, *args, context=context)
 
     def call_at(
@@ -180,21 +236,18 @@ class SimLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., Any],
         *args: Any,
         context: contextvars.Context | None = None,
-    ) -> asyncio.TimerHandle:
+    ) -> Handle:  # type: ignore[override]
         if context is None:
             context = contextvars.copy_context()
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = Handle(callback, args, context, when)
         process = context.get(PROCESS, self.outside)
         heapq.heappush(self._timers, (when, next(self._sequence), handle, process))
         return handle
 
     def call_outside(self, delay: float, callback: Callable[..., Any], *args: Any) -> None:
         """Calls something that belongs to no process: the network, a broker, a person."""
-        handle = asyncio.TimerHandle(self.now + delay, callback, args, self, contextvars.Context())
+        handle = Handle(callback, args, contextvars.Context(), self.now + delay)
         heapq.heappush(self._timers, (self.now + delay, next(self._sequence), handle, self.outside))
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        pass
 
     def time(self) -> float:
         return self.now

@@ -14,8 +14,8 @@ import msgspec
 import cdc.capture.prune
 import cdc.capture.prune_plan
 import cdc.kafka.chain
-import cdc.kafka.polling
 import cdc.kafka.publication
+import cdc.kafka.standby
 import cdc.plan
 import cdc.poller
 import cdc.upkeep
@@ -550,7 +550,7 @@ def deleted_topic_waited_for(put: Put) -> None:
     class NeverError(Exception):
         pass
 
-    put(cdc.kafka.polling, "TopicGoneError", NeverError)
+    put(cdc.kafka.standby, "TopicGoneError", NeverError)
 
 
 # The log.

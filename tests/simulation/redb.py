@@ -23,6 +23,7 @@ class File:
         self.meta: dict[str, bytes] = {}
         self.writer: Process | None = None
         self.inode = 0
+        self.made_at = 0.0
 
 
 class Disk:
@@ -151,6 +152,7 @@ class SimDatabase:
         file = path.disk.files[path.name] = File()
         path.disk.inodes += 1
         file.inode = path.disk.inodes
+        file.made_at = path.disk.world.loop.now
         return SimDatabase(path, file)
 
     @staticmethod

@@ -182,9 +182,9 @@ class Scenario:
 
     def _may_load_from_source(self) -> bool:
         """Not where the source is restored to below where a node loaded from it, which goes unseen
-        (docs/design.md), nor where a node may have other settings than the poller: it would load again.
+        (docs/design.md).
         """
-        return not self.configured and not self.rates.keys() & {"restore", "start_over"}
+        return not self.rates.keys() & {"restore", "start_over"}
 
     def backup(self) -> None:
         self.world.source.backup()

@@ -24,6 +24,7 @@ import cdc.kafka.group_records
 import cdc.kafka.polling
 import cdc.kafka.publication
 import cdc.kafka.snapshots
+import cdc.kafka.standby
 import cdc.limits
 import cdc.poller
 import cdc.upkeep
@@ -96,6 +97,7 @@ _LOGGERS = (
     cdc.kafka.group_records,
     cdc.kafka.polling,
     cdc.kafka.publication,
+    cdc.kafka.standby,
     cdc.upkeep,
     consumers.bootstrap,
     consumers.following,
@@ -150,7 +152,7 @@ _LIMITS: list[tuple[Any, dict[str, Any]]] = [
     (schemas.parts, {"ROW_BYTES_MAX": 1500}),
     (schemas.topics, {"STALL_SECONDS_MAX": 8.0}),
     (schemas.retrying, {"BACKOFF_SECONDS_MAX": 2.0, "PAUSE_SECONDS_MIN": 0.1}),
-    (cdc.kafka.polling, {"BACKOFF_SECONDS_MAX": 2.0}),
+    (cdc.kafka.standby, {"BACKOFF_SECONDS_MAX": 2.0}),
 ]
 
 
@@ -170,7 +172,8 @@ def simulated() -> Iterator[None]:
         put(consumers.subscription, require_topic_rights=_nothing_missing, group_rights=_nothing_missing)
         put(cdc.kafka.publication, AIOKafkaProducer=SimProducer, secrets=_RANDOM)
         put(cdc.kafka.snapshots, secrets=_RANDOM)
-        put(cdc.kafka.polling, time=_TIME, random=_RANDOM)
+        put(cdc.kafka.polling, time=_TIME)
+        put(cdc.kafka.standby, time=_TIME, random=_RANDOM)
         put(cdc.capture.log, secrets=_RANDOM)
         # Making one costs as much as encoding dozens of rows; the same columns make the same encoder.
         put(cdc.capture.queries, select_all=_select_all, select_touched=_select_touched)

@@ -124,6 +124,15 @@ class SimSource:
         self.version += 1
         self.record_truth(contents)
 
+    async def travel(self) -> None:
+        """The way of a question and its answer."""
+        world = self.world
+        if world.loop.now < self.away_until:
+            raise SourceUnavailableError("the source is away")
+        if world.short_reads and world.faults.answers and world.rng.random() < STREAM_EXPIRES:
+            raise SourceUnavailableError("the stream has expired")
+        await asyncio.sleep(world.latency() if world.rng.random() < 0.3 else 0)
+
     # What upkeep asks of the driver's client.
 
     async def execute(self, sql: str, args: Sequence[Any] = ()) -> ResultSet:
@@ -141,7 +150,7 @@ class SimSource:
 
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator[SimTransaction, None]:
-        await SimTransaction(self, self.now)._travel()
+        await self.travel()
         while self.locked:  # noqa: ASYNC110 -- SQLite polls its lock too
             await asyncio.sleep(0.02)
         self.writer = PROCESS.get()
@@ -284,9 +293,15 @@ STREAM_EXPIRES = 0.01
 
 
 @functools.cache
-def _steps(table: Table) -> tuple[str, ...]:
-    """The conditions under which rows are read piece by piece: from the beginning, and behind a key."""
-    return tuple(step for key in (None, (0,)) for step, _ in queries.steps_after(table, key))
+def _queries(table: Table) -> dict[str, tuple[str, Table, str]]:
+    """What a table's rows are asked for with: all, those touched, or piece by piece under a condition."""
+    # Piece by piece: from the beginning, and behind a key.
+    steps = [step for key in (None, (0,)) for step, _ in queries.steps_after(table, key)]
+    return {
+        **{_select_some(table, step): ("some", table, step) for step in steps},
+        _select_all(table): ("all", table, ""),
+        _select_touched(table): ("touched", table, ""),
+    }
 
 
 class SimTransaction:
@@ -295,25 +310,14 @@ class SimTransaction:
     def __init__(self, source: SimSource, contents: Contents) -> None:
         self.source = source
         self.contents = contents
-        self._by_sql: dict[str, Table] = {}
-        self._touched: dict[str, Table] = {}
-        self._some: dict[str, tuple[Table, str]] = {}
-        self.show(contents.schema)
+        self._tables: Mapping[str, Table] = contents.schema
 
     def show(self, tables: Mapping[str, Table]) -> None:
         """Answer queries of tables as they are published."""
-        self._by_sql = {_select_all(t): t for t in tables.values()}
-        self._touched = {_select_touched(t): t for t in tables.values()}
-        if self.source.world.short_reads:
-            self._some = {_select_some(t, step): (t, step) for t in tables.values() for step in _steps(t)}
+        self._tables = tables
 
     async def _travel(self) -> None:
-        world = self.source.world
-        if world.loop.now < self.source.away_until:
-            raise SourceUnavailableError("the source is away")
-        if world.short_reads and world.faults.answers and world.rng.random() < STREAM_EXPIRES:
-            raise SourceUnavailableError("the stream has expired")
-        await asyncio.sleep(world.latency() if world.rng.random() < 0.3 else 0)
+        await self.source.travel()
 
     async def execute(self, sql: str, args: Sequence[Any] = ()) -> ResultSet:
         await self._travel()
@@ -360,24 +364,25 @@ class SimTransaction:
         raise AssertionError(f"unknown to the simulation: {sql}")
 
     async def pages(self, sql: Any, args: Sequence[Any], encode: Any) -> AsyncGenerator[list[Any], None]:
-        contents = self.contents
+        contents, kind = self.contents, "bounded"
         if not isinstance(sql, str):
             found = bounds.answer(contents, sql)
             whole = contents.schema[sql.table.name]
             limit = isinstance(sql, bounds.Limit)
             rows = found if limit else [project(row, whole, sql.table) for row in found]
-        elif sql in self._by_sql:
-            table = self._by_sql[sql]
-            whole = contents.schema[table.name]
-            rows = [project(row, whole, table) for _, row in sorted(contents.tables[table.name].items())]
-        elif sql in self._some:
-            rows = self._select_some(*self._some[sql], *args)
         else:
-            rows = self._select_touched(self._touched[sql], *args)
+            kind, table, step = next(one for t in self._tables.values() if (one := _queries(t).get(sql)))
+            if kind == "all":
+                whole = contents.schema[table.name]
+                rows = [project(row, whole, table) for _, row in sorted(contents.tables[table.name].items())]
+            elif kind == "some":
+                rows = self._select_some(table, step, *args)
+            else:
+                rows = self._select_touched(table, *args)
         world = self.source.world
         for at in range(0, len(rows), _PAGE_ROWS):
             await self._travel()
-            if sql in self._by_sql and world.page_seconds and world.faults.crashes:
+            if kind == "all" and world.page_seconds and world.faults.crashes:
                 await asyncio.sleep(world.page_seconds * world.rng.random())
             changes, _ = encode(rows[at : at + _PAGE_ROWS])
             if changes:
@@ -425,7 +430,7 @@ class SimCapture:
         await asyncio.sleep(0)
 
     async def _travel(self) -> None:
-        await SimTransaction(self.source, self.source.now)._travel()
+        await self.source.travel()
 
     async def installed(self) -> bool:
         await self._travel()

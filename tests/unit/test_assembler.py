@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from consumers.assembler import Assembler, Interrupted
-from consumers.groups import Groups
+from consumers.groups import Groups, goes_on_from
 from consumers.meta import QUARANTINE_TABLE
 from schemas import parts
 from schemas.codec import decode_event, decode_row, encode_event
@@ -93,6 +93,35 @@ def test_a_duplicate_group_is_skipped_but_its_offset_is_dealt_with():
     feed(subject, group(0, 3, 5, [(1, "old")]))
     assert applied(subject) == {}
     assert subject.offset == 1
+
+
+@pytest.mark.parametrize(("high", "proved"), [(3, False), (5, True)])
+def test_an_offset_is_proved_only_by_a_group_that_leads_to_where_the_reader_stands(
+    high: int, *, proved: bool
+):
+    subject = Assembler(Groups(head(5), between=True), 7)
+    feed(subject, group(7, 2, high, [(1, "old")]))
+    assert subject.proved is proved
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "worth_it"),
+    [
+        ({"change_id": 4}, False),
+        ({"change_id": 5}, False),
+        ({"change_id": 5, "settings": 2}, True),
+        ({"change_id": 4, "settings": 2}, False),
+        ({"change_id": 6}, True),
+        ({"change_id": 1, "epoch": 2}, True),
+        ({"change_id": 9, "epoch": 0}, False),
+    ],
+)
+def test_a_snapshot_for_a_reader_of_other_settings_leads_neither_back_nor_nowhere(
+    snapshot: dict[str, int], *, worth_it: bool
+):
+    stands = head(5)
+    assert goes_on_from(stands, msgspec.structs.replace(stands, **snapshot)) is worth_it
+    assert goes_on_from(None, stands)
 
 
 def test_an_overlapping_group_is_applied_just_after_a_load_from_elsewhere():
