@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+Journal = Literal["wal", "rollback"]
+"""How a database writes; rollback is SQLite's default, in which a commit waits for every reader."""
 
 TABLE = "customer"
 COLUMNS = 21
@@ -21,6 +24,12 @@ _SCHEMA = f"""CREATE TABLE {TABLE}(
 
 INSERT = f"INSERT INTO {TABLE} VALUES ({', '.join('?' * COLUMNS)})"
 UPDATE = f"UPDATE {TABLE} SET c_balance = ?, c_ytd_payment = ?, c_payment_cnt = ?, c_data = ? WHERE c_id = ?"
+UNIQUE_INDEX = f"CREATE UNIQUE INDEX {TABLE}_since ON {TABLE}(c_since)"
+"""What makes REPLACE able to delete a row of another key: such a table's triggers do more."""
+
+UPDATE_UNIQUE = UPDATE.replace(" WHERE", ", c_since = ? WHERE")
+"""`UPDATE` that changes the indexed column too; its parameter is the last but one."""
+
 SELECT_ALL = f"SELECT * FROM {TABLE} ORDER BY c_id"
 
 _TRANSACTION_ROWS = 10_000
@@ -50,6 +59,11 @@ class Rows:
         draw = self._random.random
         return (draw() * 1e4, draw() * 1e4, int(draw() * 1e6), self._text(_DATA_CHARS), number)
 
+    def update_unique(self, number: int, since: int) -> tuple[Any, ...]:
+        """The parameters of `UPDATE_UNIQUE`; ``since`` is above 0, and no other row's."""
+        *values, key = self.update(number)
+        return (*values, -since, key)
+
     def pick(self, rows: int) -> int:
         """The id of any of the first ``rows`` rows."""
         return int(self._random.random() * rows) + 1
@@ -59,18 +73,20 @@ class Rows:
         return self._pool[start : start + chars]
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Opens a database as a careful application does: WAL, and synchronous NORMAL."""
+def connect(path: Path, journal: Journal = "wal") -> sqlite3.Connection:
+    """Opens a database as a careful application does: in WAL mode synchronous NORMAL, else FULL."""
     connection = sqlite3.connect(path, timeout=10, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA journal_mode = {'WAL' if journal == 'wal' else 'DELETE'}")
+    connection.execute(f"PRAGMA synchronous = {'NORMAL' if journal == 'wal' else 'FULL'}")
     return connection
 
 
-def create(path: Path, rows: int = 0) -> None:
-    """Makes a database with the table and its first rows, ids from 1."""
-    with closing(connect(path)) as connection:
+def create(path: Path, rows: int = 0, *, journal: Journal = "wal", unique: bool = False) -> None:
+    """Makes a database with the table and its first rows, ids from 1; ``unique`` adds `UNIQUE_INDEX`."""
+    with closing(connect(path, journal)) as connection:
         connection.execute(_SCHEMA)
+        if unique:
+            connection.execute(UNIQUE_INDEX)
         fill(connection, 1, rows)
 
 

@@ -20,13 +20,21 @@ HEARTBEAT_ROW_SECONDS = 30.0
 PRUNE_SECONDS = 60.0
 """How often `poll` and `run` prune."""
 
+PRUNE_ROWS_MIN = 250
+PRUNE_ROWS_FIRST = 500
 PRUNE_ROWS_MAX = 2000
-"""Rows deleted in one write transaction: the application waits for each of them."""
+"""Rows deleted in one write transaction; how many depends on how long they take."""
 
-PRUNE_PAUSE_SECONDS = 0.02
-"""Pause between two of those, for the application."""
+PRUNE_BATCH_SECONDS = 0.015
+"""How long such a transaction should last at most: the application waits for it."""
 
-PRUNE_BATCHES_MAX = 200
+PRUNE_PAUSE_SECONDS = 0.03
+"""The least pause between two of those, for the application: longer than SQLite's between two tries.
+
+(sqlite3_busy_timeout waits 25 ms at most until it has waited for 103.)
+"""
+
+PRUNE_BATCHES_MAX = 400
 """Batches in one go of `poll` and `run`; the next go follows soon."""
 
 PRUNE_VAIN_MAX = 10
@@ -48,13 +56,17 @@ LOG_WARNING_SECONDS = 3600.0
 MOMENT_SECONDS = 0.02
 """How long a read transaction lasts before the next piece is read in another one.
 
-In rollback-journal mode a commit of the application waits for it; its last piece may make it half as long
-again.
+In rollback-journal mode a commit of the application waits for it, and may wait twice as long: SQLite tries
+again after pauses that grow. No piece is begun in its second half.
 """
 
+PIECE_ROWS_MIN = 50
 PIECE_ROWS_FIRST = 500
 PIECE_ROWS_MAX = 5_000
-"""Rows, or rows of the log, that are read in one piece; how many depends on how long they take."""
+"""Rows, or rows of the log, that are read in one piece; how many depends on how long they take.
+
+Fewer than the least only where they are large.
+"""
 
 PIECE_BYTES_MAX = 8 * 2**20
 """A piece is cut short beyond this size: it is held in memory until its transaction has ended."""

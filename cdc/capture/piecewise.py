@@ -138,7 +138,9 @@ class PiecewiseReader:
         low = prev
         while low < high:
             top = min(high, low + limits.SURVEY_ROWS)
-            known = await (await self._now()).survey(low, top, reread)
+            moment = await self._now()
+            last = top == high
+            known = await (moment.survey(low, top, reread) if last else moment.survey_within(low, top))
             anew |= known.anew
             low = top
         if high - prev > limits.SURVEY_ROWS:
@@ -259,7 +261,7 @@ class PiecewiseReader:
 
     async def _now(self) -> CaptureReader:
         """Give the moment that is open, unless it has lasted long enough; else the next one."""
-        if self._moment is not None and time.monotonic() - self._opened < limits.MOMENT_SECONDS:
+        if self._moment is not None and self._lasted() < limits.MOMENT_SECONDS / 2:
             return self._moment
         await self.rest()
         moment = await self._next_moment()
@@ -312,13 +314,17 @@ class PiecewiseReader:
         began = time.monotonic()
         pages: list[Page] = []
         size_bytes = 0
-        survey = known or Survey((await moment.survey(low, top)).touched, anew)
+        survey = known or Survey((await moment.survey_within(low, top)).touched, anew)
         async with aclosing(moment.piece(low, top, survey)) as found:
             async for page in found:
                 pages.append(page)
                 size_bytes += sum(len(change[4] or b"") for change in page)
+                fewer = max(1, (top - low) // 4)
                 if size_bytes > limits.PIECE_BYTES_MAX and top - low > 1:
-                    self._piece_rows = max(1, (top - low) // 4)
+                    self._piece_rows = fewer
+                    return None
+                if self._lasted() > limits.MOMENT_SECONDS and fewer >= limits.PIECE_ROWS_MIN:
+                    self._piece_rows = fewer
                     return None
         self._pace(time.monotonic() - began)
         return pages
@@ -336,6 +342,7 @@ class PiecewiseReader:
             began = time.monotonic()
             pages: list[Page] = []
             count = size_bytes = 0
+            cut = False
             last = None if after is None else decode_key(after)
             found = moment.rows_after(table, last, wanted, change_id, strict=strict)
             async with aclosing(found) as coming:
@@ -343,14 +350,16 @@ class PiecewiseReader:
                     pages.append(page)
                     count += len(page)
                     size_bytes += sum(len(change[4] or b"") for change in page)
-                    if size_bytes > limits.PIECE_BYTES_MAX:
+                    enough = size_bytes > limits.PIECE_BYTES_MAX or self._lasted() > limits.MOMENT_SECONDS / 2
+                    # A piece that ended with the key it began with would come again and again.
+                    cut = enough and page[-1][2] != after
+                    if cut:
                         break
             self._pace(time.monotonic() - began)
             await self.rest()
             for page in pages:
                 yield page
-            ended = count < wanted and size_bytes <= limits.PIECE_BYTES_MAX
-            if ended or not pages:
+            if not pages or (count < wanted and not cut):
                 return
             newest = pages[-1][-1][2]
             # Where keys are not unique a piece begins with the last key of the one before, and all its rows.
@@ -373,8 +382,14 @@ class PiecewiseReader:
         for page in held:
             yield page
 
+    def _lasted(self) -> float:
+        """The seconds since the moment was opened."""
+        return time.monotonic() - self._opened
+
     def _pace(self, seconds: float) -> None:
         if seconds > limits.MOMENT_SECONDS / 2:
-            self._piece_rows = max(1, self._piece_rows // 2)
+            # What takes long with so few rows would not take less with fewer.
+            least = min(self._piece_rows, limits.PIECE_ROWS_MIN)
+            self._piece_rows = max(least, self._piece_rows // 2)
         elif seconds < limits.MOMENT_SECONDS / 8:
             self._piece_rows = min(limits.PIECE_ROWS_MAX, self._piece_rows * 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -12,7 +13,7 @@ from cdc.capture.ddl import NOW_MS
 from cdc.capture.errors import CaptureStaleError
 from cdc.capture.identifiers import LEASES, LOG, META
 from cdc.capture.leases import Lease, lease_ms_max, read_leases
-from cdc.capture.prune_plan import LogBounds, PrunePlan, ceiling, next_batch, plan_prune
+from cdc.capture.prune_plan import LogBounds, PrunePlan, batch_rows, ceiling, next_batch, plan_prune
 from cdc.source import Statement
 
 if TYPE_CHECKING:
@@ -87,21 +88,26 @@ async def prune(client: Client, keep_s: float, *, batches_max: int | None = None
     Args:
         client: the source.
         keep_s: the retention.
-        batches_max: how many batches (`limits.PRUNE_ROWS_MAX` rows) at most; None: to the end.
+        batches_max: how many batches (see `prune_plan.batch_rows`) at most; None: to the end.
     """
     rows = batches = vain = 0
+    seconds = 0.0
+    size = min(limits.PRUNE_ROWS_FIRST, limits.PRUNE_ROWS_MAX)
     end: int | None = None
     while True:
         keeping, plan = await look(client, keep_s)
         # What becomes old meanwhile is the next one's: under writes without end this would never end.
         end = plan.to if end is None else min(plan.to, end)
-        upto = next_batch(end, keeping.bounds)
+        upto = next_batch(end, keeping.bounds, size)
         if upto is None or batches == batches_max or vain == limits.PRUNE_VAIN_MAX:
             return Pruned(rows, keeping, plan, done=upto is None)
         if batches:
             # The application's turn.
-            await asyncio.sleep(limits.PRUNE_PAUSE_SECONDS)
+            await asyncio.sleep(max(limits.PRUNE_PAUSE_SECONDS, seconds))
+        began = time.monotonic()
         deleted = await _prune_to(client, keeping, upto)
+        seconds = time.monotonic() - began
+        size = batch_rows(size, seconds)
         rows += deleted
         batches += 1
         # None: a lease came in between, or another pruner was faster. The next look knows.

@@ -90,11 +90,20 @@ def plan_prune(leases: Sequence[Lease], bounds: LogBounds, first_young: int | No
     return PrunePlan(to, NEWEST)
 
 
-def next_batch(to: int, bounds: LogBounds) -> int | None:
-    """Give the id up to which the next batch goes; None where nothing up to ``to`` is left."""
+def next_batch(to: int, bounds: LogBounds, rows: int) -> int | None:
+    """Give the id up to which the next batch of ``rows`` goes; None where nothing up to ``to`` is left."""
     if bounds.oldest is None or bounds.oldest > to:
         return None
-    return min(to, bounds.oldest + limits.PRUNE_ROWS_MAX - 1)
+    return min(to, bounds.oldest + rows - 1)
+
+
+def batch_rows(rows: int, seconds: float) -> int:
+    """Say how many rows the next batch has, after one of ``rows`` that took so long."""
+    if seconds > limits.PRUNE_BATCH_SECONDS:
+        rows = max(limits.PRUNE_ROWS_MIN, rows // 2)
+    elif seconds < limits.PRUNE_BATCH_SECONDS / 4:
+        rows *= 2
+    return min(limits.PRUNE_ROWS_MAX, rows)
 
 
 def log_warning(leases: Sequence[Lease], bounds: LogBounds, retention_s: float) -> str | None:

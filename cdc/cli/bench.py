@@ -36,7 +36,10 @@ def bench(
     ] = None,
     seconds: Annotated[
         float | None,
-        Parameter(env_var="CDC_SECONDS", help="How long latency and idle measure each time (each its own)."),
+        Parameter(
+            env_var="CDC_SECONDS",
+            help="How long latency, idle and blocking measure each time (each its own).",
+        ),
     ] = None,
     repeat: Annotated[
         int | None, Parameter(env_var="CDC_REPEAT", help="Repetitions; a figure is their median (3).")

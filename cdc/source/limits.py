@@ -20,6 +20,11 @@ PAGE_BYTES_MAX: Final = 4 * 2**20
 PART_ROWS_MAX: Final = 250
 """Rows that are fetched and encoded in one go: what a page may overshoot its bytes by."""
 
+SHORT_PAGE_SECONDS_MAX: Final = 0.005
+SHORT_PAGE_BYTES_MAX: Final = 2**20
+SHORT_PART_ROWS_MAX: Final = 16
+"""The same where reading holds up writers. The part after narrow rows may be of rows of a megabyte."""
+
 READ_CACHE_KIB: Final = 16 * 1024
 """SQLite's page cache of a reading connection."""
 

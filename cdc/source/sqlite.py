@@ -86,7 +86,9 @@ class SqliteClient:
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[ThreadTransaction[Connection], None]:
         """Open one read transaction on a connection of its own; it begins with its first statement."""
-        transaction = ThreadTransaction(partial(submit, self._reads), self._begin_read)
+        transaction = ThreadTransaction(
+            partial(submit, self._reads), self._begin_read, short=self._short_reads
+        )
         try:
             yield transaction
         except (asyncio.CancelledError, GeneratorExit):

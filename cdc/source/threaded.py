@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from math import inf
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-from cdc.source.limits import PAGE_BYTES_MAX, PAGE_ROWS_MAX, PART_ROWS_MAX
+from cdc.source.limits import (
+    PAGE_BYTES_MAX,
+    PAGE_ROWS_MAX,
+    PART_ROWS_MAX,
+    SHORT_PAGE_BYTES_MAX,
+    SHORT_PAGE_SECONDS_MAX,
+    SHORT_PART_ROWS_MAX,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -60,9 +69,11 @@ class ThreadTransaction(Generic[C]):
         submit: gives the connection's thread work.
         begin: opens the transaction there, with the first piece of work: a trip to the thread costs more
             than an empty poll's statements.
+        short: it holds up writers, so its pages end soon.
     """
 
-    def __init__(self, submit: Submit, begin: Callable[[], C]) -> None:
+    def __init__(self, submit: Submit, begin: Callable[[], C], *, short: bool = False) -> None:
+        self._short = short
         self._submit = submit
         self._begin = begin
         self._connection: C | None = None
@@ -80,7 +91,7 @@ class ThreadTransaction(Generic[C]):
         self, sql: str, args: Sequence[Value], encode: Encode[T]
     ) -> AsyncGenerator[list[T], None]:
         """Give a query's rows in pages; the thread prepares one while the caller has the one before."""
-        pages = _Pages(lambda: self._begun().query(sql, args), encode)
+        pages = _Pages(lambda: self._begun().query(sql, args), encode, short=self._short)
         coming = self._submit(pages.next)
         ended = False
         try:
@@ -116,20 +127,24 @@ class ThreadTransaction(Generic[C]):
 
 
 class _Pages(Generic[T]):
-    """A running query that gives encoded pages, bounded by rows and by bytes."""
+    """A running query that gives encoded pages, bounded by rows and by bytes; ``short``: by time too."""
 
-    def __init__(self, start: Callable[[], Query], encode: Encode[T]) -> None:
+    def __init__(self, start: Callable[[], Query], encode: Encode[T], *, short: bool) -> None:
+        self._seconds_max = SHORT_PAGE_SECONDS_MAX if short else inf
+        self._bytes_max = SHORT_PAGE_BYTES_MAX if short else PAGE_BYTES_MAX
+        self._part_rows_max = SHORT_PART_ROWS_MAX if short else PART_ROWS_MAX
         self._start = start
         self._encode = encode
         self._query: Query | None = None
-        self._part_rows = _FIRST_PART_ROWS
+        self._part_rows = min(_FIRST_PART_ROWS, self._part_rows_max // 4)
         self._ended = False
 
     def next(self) -> tuple[list[T], bool]:
         """Give the next page, and whether it is the last."""
         items: list[T] = []
         rows_read, size_bytes = 0, 0
-        while not self._ended and rows_read < PAGE_ROWS_MAX and size_bytes < PAGE_BYTES_MAX:
+        until = time.monotonic() + self._seconds_max
+        while not self._ended and rows_read < PAGE_ROWS_MAX and size_bytes < self._bytes_max:
             part = self._fetch(min(self._part_rows, PAGE_ROWS_MAX - rows_read))
             if not part:
                 break
@@ -138,8 +153,10 @@ class _Pages(Generic[T]):
             rows_read += len(part)
             size_bytes += part_bytes
             # Rows of a megabyte must not come by the hundred.
-            fitting = PAGE_BYTES_MAX * len(part) // (part_bytes or 1)
-            self._part_rows = max(1, min(PART_ROWS_MAX, fitting, 4 * self._part_rows))
+            fitting = self._bytes_max * len(part) // (part_bytes or 1)
+            self._part_rows = max(1, min(self._part_rows_max, fitting, 4 * self._part_rows))
+            if time.monotonic() > until:
+                break
         return items, self._ended
 
     def close(self) -> None:

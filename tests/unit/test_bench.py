@@ -25,11 +25,22 @@ EMBEDDED = {
     "load": ["load.sync", "load.sync.cpu", "load.sync.memory"],
     "latency": ["latency.embedded.p50", "latency.embedded.p99"],
     "idle": ["idle.run"],
-    "writer": ["writer.insert.1", "writer.insert.100", "writer.update.1", "writer.update.100"],
+    "capture": [
+        f"capture.{journal}.{table}.{kind}.{size}"
+        for journal in ("wal", "rollback")
+        for table in ("plain", "unique")
+        for kind in ("insert", "update")
+        for size in (1, 100)
+    ],
+    "blocking": [
+        f"blocking.{phase}.{what}"
+        for phase in ("load", "backlog", "reread", "verify", "prune", "prune.wal")
+        for what in ("longest", "p99")
+    ],
     "reads": ["reads.get", "reads.get_many", "reads.scan"],
 }
 WITH_KAFKA = {
-    "capture": ["capture.inserts", "capture.inserts.cpu"],
+    "publish": ["publish.inserts", "publish.inserts.cpu"],
     "apply": ["apply.appended", "apply.appended.cpu", "apply.appended.memory"],
     "latency": [*EMBEDDED["latency"], "latency.kafka.p50", "latency.kafka.p99"],
     "idle": ["idle.run", "idle.poll", "idle.consume"],
@@ -59,8 +70,8 @@ def test_a_benchmark_gives_its_figures_with_kafka(cdc: Cdc, kafka: KafkaBroker, 
 
 
 def test_a_figure_says_how_it_was_got_and_beside_what(cdc: Cdc):
-    (figure, *_) = cdc("bench", "writer", "--json", *TINY).json()["figures"]
-    assert figure["command"] == "cdc bench writer --rows 200 --repeat 1"
+    (figure, *_) = cdc("bench", "load", "--json", *TINY).json()["figures"]
+    assert figure["command"] == "cdc bench load --rows 200 --repeat 1"
     assert figure["value"] > 0
     assert len(figure["runs"]) > 0
     assert figure["unit"] == figure["ceilings"][0]["unit"] == "rows/s"
@@ -72,11 +83,11 @@ def test_a_figure_says_how_it_was_got_and_beside_what(cdc: Cdc):
 
 
 def test_what_needs_kafka_is_said_to_be_missing_without_it(cdc: Cdc):
-    ended = cdc("bench", "capture", "--json", *TINY)
+    ended = cdc("bench", "publish", "--json", *TINY)
     assert ended.code == 0
     assert ended.json()["figures"] == []
     (skipped,) = ended.json()["skipped"]
-    assert skipped["name"] == "capture"
+    assert skipped["name"] == "publish"
     assert "Kafka" in skipped["reason"]
     assert "not measured" in ended.err
 
@@ -86,20 +97,20 @@ def test_people_are_told_loudly(cdc: Cdc):
 
 
 def test_people_see_a_table(cdc: Cdc):
-    printed = cdc("bench", "writer", *TINY).out
-    assert "the same without capture" in printed
-    assert "writer.update.100" in printed
+    printed = cdc("bench", "load", *TINY).out
+    assert "fetch of the table's rows" in printed
+    assert "load.sync.cpu" in printed
 
 
 def test_the_document_gets_its_tables(cdc: Cdc):
-    lines = cdc("bench", "writer", "--markdown", *TINY).out.splitlines()
-    assert "`cdc bench writer --rows 200 --repeat 1`" in lines
-    (row,) = [line for line in lines if line.startswith("| `writer.update.100` | **")]
-    assert "the same without capture" in row
+    lines = cdc("bench", "load", "--markdown", *TINY).out.splitlines()
+    assert "`cdc bench load --rows 200 --repeat 1`" in lines
+    (row,) = [line for line in lines if line.startswith("| `load.sync` | **")]
+    assert "fetch of the table's rows" in row
 
 
 def test_nothing_is_left_behind(cdc: Cdc):
-    cdc("bench", "writer", *TINY)
+    cdc("bench", "load", *TINY)
     assert list(Path().iterdir()) == []
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cdc.capture import limits
 from cdc.capture.leases import Lease
-from cdc.capture.prune_plan import LogBounds, ceiling, log_warning, next_batch, plan_prune
+from cdc.capture.prune_plan import LogBounds, batch_rows, ceiling, log_warning, next_batch, plan_prune
 
 NOW = 2_000_000_000_000
 DAY_MS = 86_400_000
@@ -64,15 +64,25 @@ def test_a_lease_below_what_is_gone_holds_all_the_rest():
 
 def test_an_empty_log_is_left_alone():
     empty = bounds(oldest=None, newest=None, oldest_ms=None)
-    assert next_batch(plan_prune([], empty, None).to, empty) is None
+    assert next_batch(plan_prune([], empty, None).to, empty, 20) is None
 
 
-def test_batches_are_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(limits, "PRUNE_ROWS_MAX", 20)
+def test_batches_are_bounded():
     plan = plan_prune([], bounds(), None)
-    assert next_batch(plan.to, bounds()) == 30
-    assert next_batch(plan.to, bounds(oldest=95)) == 99
-    assert next_batch(plan.to, bounds(oldest=100)) is None
+    assert next_batch(plan.to, bounds(), 20) == 30
+    assert next_batch(plan.to, bounds(oldest=95), 20) == 99
+    assert next_batch(plan.to, bounds(oldest=100), 20) is None
+
+
+def test_batches_that_take_long_become_small_and_grow_again():
+    rows = limits.PRUNE_ROWS_MAX
+    for _ in range(10):
+        rows = batch_rows(rows, 2 * limits.PRUNE_BATCH_SECONDS)
+    assert rows == limits.PRUNE_ROWS_MIN
+    assert batch_rows(rows, limits.PRUNE_BATCH_SECONDS / 2) == rows
+    for _ in range(10):
+        rows = batch_rows(rows, 0.0)
+    assert rows == limits.PRUNE_ROWS_MAX
 
 
 @given(
@@ -87,7 +97,7 @@ def test_no_plan_crosses_a_live_lease_or_takes_young_rows_or_the_newest(
     log = bounds(pruned_to=pruned_to, oldest=pruned_to + 1)
     plan = plan_prune(leases, log, young if young is None or young < ceiling(leases, log) else None)
     assert pruned_to <= plan.to < 100
-    upto = next_batch(plan.to, log)
+    upto = next_batch(plan.to, log, limits.PRUNE_ROWS_MAX)
     if upto is not None:
         assert all(upto < at for at, days, epoch in held if abs(days) <= 7 and epoch == 1)
         assert young is None or young >= ceiling(leases, log) or upto < young
