@@ -72,7 +72,7 @@ USAGES = {"get": "TABLE KEY...", "why": "TABLE KEY...", "dump": "[TABLE...]"}
 LATER_COMMANDS: tuple[str, ...] = ()
 """Commands of the contract that this version does not have yet."""
 
-LATER_FLAGS = {"poll": "--adopt"}
+LATER_FLAGS: dict[str, str] = {}
 """Flags of the contract that this version does not have yet."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -30,12 +31,20 @@ def poll(
             help="End when everything committed at the start is acknowledged.",
         ),
     ] = False,
+    adopt: Annotated[
+        bool,
+        Parameter(
+            env_var="CDC_ADOPT",
+            negative="",
+            help="Take over a topic that belongs to another database; its nodes load this one.",
+        ),
+    ] = False,
     http: Http = None,
     common: Common = DEFAULTS,
 ) -> None:
     """Publish the source's changes to Kafka; makes the topics and the first snapshot by itself."""
     config = common.load()
-    work = pipeline(config)
+    work = replace(pipeline(config), adopt=adopt)
     stop = asyncio.Event()
     if not once:
         run_async(_poll(config, work, stop, http), stop=stop)

@@ -74,11 +74,13 @@ class Pipeline:
     pause_seconds: float
     encoding: Encoding = "msgpack"
     retention_seconds: float = 86_400.0
+    adopt: bool = False
     progress: Progress = field(default_factory=Progress)
 
     def publication(self, capture: Capture) -> KafkaPublication:
         """A new life at the topic, for an open source."""
-        return KafkaPublication(self.clients, self.topics, capture.client.url, self.encoding)
+        url = capture.client.url
+        return KafkaPublication(self.clients, self.topics, url, self.encoding, adopt=self.adopt)
 
 
 async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: float) -> Polled:

@@ -59,8 +59,15 @@ class KafkaPublication:
     """
 
     def __init__(
-        self, clients: KafkaClients, topics: Topics, database_url: str, encoding: Encoding = "msgpack"
+        self,
+        clients: KafkaClients,
+        topics: Topics,
+        database_url: str,
+        encoding: Encoding = "msgpack",
+        *,
+        adopt: bool = False,
     ) -> None:
+        self._adopt = adopt
         self._clients = clients
         self._topics = topics
         self._database_url = database_url
@@ -127,17 +134,20 @@ class KafkaPublication:
         """The head, unless the topic belongs to another database.
 
         Another id under the same URL is a database that was replaced: its log does not continue ours, and the
-        poller begins a new epoch. Another URL is likely a mistake in the configuration.
+        poller begins a new epoch. Another URL is likely a mistake in the configuration, unless we are told to
+        adopt the topic: then too a new epoch begins, above both.
 
         Raises:
             OperatorError: the topic's events are of a database elsewhere.
         """
         known = self._database
         if known is not None and known.id != state.database_id and known.url != self._database_url:
-            raise OperatorError(
-                f"topic {self._topics.events} belongs to another database: {known.url}",
-                "give this source a topic of its own with --topic",
-            )
+            if not self._adopt:
+                raise OperatorError(
+                    f"topic {self._topics.events} belongs to another database: {known.url}",
+                    "give this source a topic of its own with --topic, or take this one over with --adopt",
+                )
+            self._take_over(known, state)
         if self._broken:
             # How far readers came, and in which life of the log, nobody can say: only a new epoch is safe.
             # This head is that of a log that is not the source's.
@@ -145,6 +155,17 @@ class KafkaPublication:
             epoch = state.epoch if self._head is None else self._head.epoch
             self._head = Head(epoch, state.epoch_nonce ^ 1, change_id=0, nonce=0, exact_at=0)
         return self._head
+
+    def _take_over(self, known: Database, state: LogState) -> None:
+        """Stand, from now on, in a log that is not the source's, in the highest epoch that is known."""
+        heads = (self._head, None if self._announced is None else self._announced.position)
+        epoch = max([state.epoch, *(head.epoch for head in heads if head is not None)])
+        _log.warning(
+            "taking over a topic of another database", topic=self._topics.events, was=known.url, epoch=epoch
+        )
+        self._head = Head(epoch, state.epoch_nonce ^ 1, change_id=0, nonce=0, exact_at=0)
+        # Until it is loaded, nothing says whose the topic is; whoever dies before that has to be told again.
+        self._database, self._broken = None, False
 
     def held(self) -> Mapping[str, int] | None:
         """The tables of the newest snapshot; None where it is of another life or other settings."""

@@ -96,14 +96,6 @@ def test_a_reader_that_is_gone_before_the_first_line_is_no_failure(cache: Path, 
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("command", [["verify", "--repair"], ["poll", "--adopt"], ["poll", "--adopt=true"]])
-def test_a_flag_of_a_later_version_says_so(cdc: Callable[..., Ended], command: list[str]):
-    for words in (command, ["--config", "none.toml", *command]):
-        ended = cdc(*words)
-        assert (ended.code, ended.out) == (2, "")
-        assert ended.err.endswith(" is not available in this version yet; leave it out\n")
-
-
 def test_usage_names_arguments_as_the_contract_does(cdc: Callable[..., Ended]):
     assert cdc("get", "--help").out.startswith("Usage: cdc get [OPTIONS] TABLE KEY...\n")
     assert cdc("dump", "--help").out.startswith("Usage: cdc dump [OPTIONS] [TABLE...]\n")
