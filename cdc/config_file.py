@@ -109,6 +109,8 @@ def _parse(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file} is not UTF-8 text", "name another file with --config") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file} is not TOML: {error}", "correct it there") from None
+    except RecursionError:
+        raise UsageError(f"{file} is nested too deep for a configuration", "correct it there") from None
 
 
 def _override(document: dict[str, Any], name: str, key: str, value: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from typing import Annotated
 
@@ -24,7 +25,10 @@ def find(
         str | None, Parameter(env_var="CDC_VALUE", help="The exact value as JSON, instead of =VALUE.")
     ] = None,
     limit: Annotated[
-        int | None, Parameter(env_var="CDC_LIMIT", validator=Number(gte=0), help="End after so many rows.")
+        int | None,
+        Parameter(
+            env_var="CDC_LIMIT", validator=Number(gte=0, lte=sys.maxsize), help="End after so many rows."
+        ),
     ] = None,
     common: Common = DEFAULTS,
 ) -> None:

@@ -77,14 +77,14 @@ def read_exact(text: str) -> Value:
     """
     try:
         return value_from_json(msgspec.json.decode(text))
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise UsageError("--value is no JSON", """give one value, such as '"ep-1"' or 2""") from None
 
 
 def _read_json(text: str) -> tuple[Value, ...]:
     try:
         return values_from_json(msgspec.json.decode(text))
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise UsageError("--key is no JSON", """give an array of values, such as '["ep-1", 2]'""") from None
 
 

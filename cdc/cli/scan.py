@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from cyclopts.validators import Number
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.output import print_json_lines, row_document
 from consumers.cache import Cache
+from schemas.errors import UsageError
 
 
 def scan(
@@ -18,7 +20,10 @@ def scan(
     /,
     *,
     limit: Annotated[
-        int | None, Parameter(env_var="CDC_LIMIT", validator=Number(gte=0), help="End after so many rows.")
+        int | None,
+        Parameter(
+            env_var="CDC_LIMIT", validator=Number(gte=0, lte=sys.maxsize), help="End after so many rows."
+        ),
     ] = None,
     prefix: Annotated[
         str, Parameter(env_var="CDC_PREFIX", help="Only rows whose first key column, as text, starts so.")
@@ -26,6 +31,10 @@ def scan(
     common: Common = DEFAULTS,
 ) -> None:
     """Print rows of a table as JSON lines, in key order."""
+    try:
+        prefix.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the prefix is not UTF-8", "give the beginning of a text in UTF-8") from None
     with Cache.open(common.load().cache.path) as cache, cache.view() as view:
         name = view.definition(table).name
         rows = view.scan(name, prefix=prefix)

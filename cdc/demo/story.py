@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import statistics
 import subprocess
@@ -43,10 +44,11 @@ class _Story:
         self._console = console
         self._database, self._cache = folder / "app.db", folder / "cache.redb"
         self._flags = ["--source", f"file:{self._database}", "--cache", str(self._cache), "--node", "demo"]
-        if preset is not None:
-            config = folder / "cdc.toml"
-            config.write_text(f"[preset.{preset}]\n", encoding="utf-8")
-            self._flags += ["--config", str(config)]
+        # A file of its own even where it says nothing: ./cdc.toml and CDC_ variables say nothing of the demo.
+        config = folder / "cdc.toml"
+        config.write_text("" if preset is None else f"[preset.{preset}]\n", encoding="utf-8")
+        self._flags += ["--config", str(config)]
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("CDC_")}
         self._application = SampleApplication(self._database)
 
     def tell(self) -> None:
@@ -105,7 +107,7 @@ class _Story:
 
     def _start_node(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "cdc", "run", *self._flags, "--log-level", "warning"]
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 -- our own command
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=self._environment)  # noqa: S603 -- our own command
 
     def _work(
         self, *, measured: bool, seconds: float = WORK_SECONDS, then: Any = None
@@ -146,7 +148,9 @@ class _Story:
 
     def _cdc_json(self, command: str) -> Any:
         arguments = [sys.executable, "-m", "cdc", command, *self._flags, "--json", "--log-level", "error"]
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 -- our own command
+        done = subprocess.run(  # noqa: S603 -- our own command
+            arguments, capture_output=True, text=True, timeout=60, check=False, env=self._environment
+        )
         if done.returncode not in (0, 3):
             raise CdcError(f"cdc {command} failed: {done.stderr.strip()}", "")
         return json.loads(done.stdout)

@@ -87,6 +87,7 @@ def test_negative_numbers_and_dashes_come_after_two_dashes(cdc: Cdc):
         ["steps", "--key", '{"a": 1}'],
         ["steps", "--key", '["ep-1", true]'],
         ["steps", "ep-1", "--key", '["ep-1", 2]'],
+        ["steps", "--key", "[" * 5000],
         ["nothing", "x"],
     ],
 )
@@ -152,3 +153,10 @@ def test_an_argument_that_is_not_utf8_is_a_key_like_any_other(tmp_path: Path):
     ended = cdc_process("get", "odd", "a\udcff", "--cache", "odd.redb", "--json", cwd=tmp_path)
     assert (ended.code, ended.err) == (0, "")
     assert ended.json() == {"table": "odd", "key": [{"$text": "Yf8="}], "row": {"id": {"$text": "Yf8="}}}
+
+
+@pytest.mark.parametrize("arguments", [["--limit", "9" * 30], ["--prefix", "\udcff"]])
+def test_a_limit_or_prefix_that_can_be_none_is_a_wrong_flag(tmp_path: Path, arguments: list[str]):
+    ended = cdc_process("scan", "episodes", *arguments, "--cache", "cache.redb", cwd=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: ")

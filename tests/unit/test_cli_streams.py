@@ -7,8 +7,10 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 
 from cdc.cli import app
+from cdc.demo.story import _Story
 from tests.support.caches import EPISODES, make_cache
 from tests.support.command import cdc_process, command_line
 
@@ -83,6 +85,20 @@ def test_a_demo_folder_that_cannot_be_made_is_a_wrong_flag(cdc: Callable[..., En
     ended = cdc("demo", "--folder", str(tmp_path / "file" / "x"))
     assert (ended.code, ended.out) == (2, "")
     assert "cannot be made: Not a directory; give another one with --folder" in ended.err
+
+
+def test_the_demo_is_told_nothing_by_another_deployments_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / "cdc.toml").write_text('[tables.nothing]\nkey_columns = ["x"]\n')
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CDC_CONFIG", "cdc.toml")
+    monkeypatch.setenv("CDC_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    story = _Story(tmp_path / "demo", Console(quiet=True), None)
+    story._application.create()  # the whole demo takes half a minute
+    assert story._cdc_json("sync")["rows"] > 0
+    story._application.close()
 
 
 @pytest.mark.parametrize("command", [["--help"], ["get", "--help"], ["status"], ["--version"]])

@@ -130,7 +130,9 @@ def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp
         load()
 
 
-@pytest.mark.parametrize("data", [b"[source", b"\xff", b"a = 1\na = 2", b"# " + b"x" * 2**20])
+@pytest.mark.parametrize(
+    "data", [b"[source", b"\xff", b"a = 1\na = 2", b"# " + b"x" * 2**20, b"a = " + b"[" * 9000]
+)
 def test_a_file_that_is_not_toml_is_refused(data: bytes):
     Path("cdc.toml").write_bytes(data)
     with pytest.raises(UsageError, match=r"cdc\.toml is"):
