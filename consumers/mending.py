@@ -65,7 +65,7 @@ async def mend(writer: CacheWriter, request: Mend) -> int:
     """Write the rows, durably; marks of quarantine go where there is a row (or none) again.
 
     Returns:
-        How many keys were put right.
+        How many keys were put right: all but those whose row is marked still.
 
     Raises:
         OvertakenError: the node is beyond the position, or of another life of the log.
@@ -100,4 +100,4 @@ async def mend(writer: CacheWriter, request: Mend) -> int:
     writer.groups.quarantined |= marked
     writer.groups.quarantined -= lifted
     writer.live.mended += len(request.rows)
-    return len(request.rows)
+    return len(request.rows) - len(marked)

@@ -156,7 +156,7 @@ async def _mend_batch(capture: Capture, hand: Hand, batch: list[Key], done: Mend
                     pending |= await _pending(reader, state.high, todo)
                     rows = [row for row in rows if (row.table, row.key) not in pending]
             request = messages.Mend(state.epoch, state.epoch_nonce, exact_at, rows)
-            await hand.mend(request)
+            right = await hand.mend(request)
         except (OvertakenError, CaptureStaleError) as error:
             tries -= 1
             if not tries:
@@ -170,8 +170,8 @@ async def _mend_batch(capture: Capture, hand: Hand, batch: list[Key], done: Mend
             await hand.let_go()
         taken = {(row.table, row.key) for row in rows}
         done.pending += sum(key in pending for key in todo)
-        done.unpublishable += sum(row.unpublishable for row in rows)
-        done.mended += sum(not row.unpublishable for row in rows)
+        done.unpublishable += len(rows) - right
+        done.mended += right
         # What did not fit into this batch is the next one's.
         todo = [key for key in todo if key not in taken and key not in pending]
 

@@ -157,6 +157,19 @@ def test_quarantined_rows_are_listed_said_and_brought_back_from_the_source(pair:
     assert cdc("verify", "--json", *pair.here, code=DIFFERENT).json["tables"]["t"]["missing"] == [[6]]
 
 
+def test_a_retry_of_rows_that_still_cannot_be_applied_says_that_they_are_left(tmp_path: Path):
+    source, cache, config = tmp_path / "app.db", tmp_path / "cache.redb", tmp_path / "cdc.toml"
+    config.write_text('[tables.t]\nkey_type = "text"\n')
+    here = ("--config", config, "--source", source, "--cache", cache)
+    with closing(sqlite3.connect(source)) as connection, connection:
+        connection.execute("CREATE TABLE t (id TEXT PRIMARY KEY)")
+        connection.execute("INSERT INTO t VALUES ('whole'), (NULL), (x'00')")
+    cdc("sync", *here)
+    assert len(cdc("quarantine", "list", *here).json_lines) == 2
+    assert cdc("quarantine", "retry", "--json", *here).json == {"retried": 0, "left": 2}
+    assert len(cdc("quarantine", "list", *here).json_lines) == 2
+
+
 @pytest.mark.kafka
 def test_a_counting_record_without_a_row_is_quarantined_told_and_brought_back(
     tmp_path: Path, kafka: KafkaBroker, topic: str
