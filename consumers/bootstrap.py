@@ -175,7 +175,9 @@ async def _append(loading: Loading, chunk: Chunk) -> None:
     # A row has columns: what is one byte long is a mark in the place of one.
     rows = [(key, data, change_id) for key, row, change_id in chunk.rows if len(data := bytes(row)) > 1]
     if len(rows) == len(chunk.rows) and not loading.marked:
-        await loading.append(chunk.table, rows)
+        # The one chunk of an empty snapshot is of no table.
+        if rows:
+            await loading.append(chunk.table, rows)
         return
     for key, row, change_id in chunk.rows:
         if row == NIL:

@@ -24,7 +24,8 @@ class NoSocketError(Exception):
 def control_path(cache: Path) -> Path:
     """Return ``<cache>.ctl``: the socket, or a link to it where this path is too long for a socket's name."""
     cache = real_path(cache)
-    return cache.with_name(cache.name + ".ctl")
+    # A folder ("." for one) has no name that another could be made of.
+    return cache.parent / (cache.name + ".ctl")
 
 
 def listening_address(cache: Path) -> str | None:

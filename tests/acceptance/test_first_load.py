@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -116,3 +117,12 @@ def test_poller_and_node_killed_in_the_first_snapshot_start_again_and_the_node_i
         deployment.stop()
         assert_no_leftovers(deployment.cache("node-a"))
         deployment.assert_equal(("node-a", "node-b"))
+
+
+def test_a_database_without_tables_goes_through_kafka(kafka: KafkaBroker, topic: str, tmp_path: Path):
+    source, cache = tmp_path / "empty.db", tmp_path / "empty.redb"
+    sqlite3.connect(source).execute("PRAGMA user_version = 1").connection.close()
+    where = ("--bootstrap-servers", kafka.bootstrap, "--topic", topic)
+    cdc("poll", "--once", "--source", source, *where)
+    assert cdc("consume", "--once", "--json", "--cache", cache, *where).json["rows"] == 0
+    assert cdc("verify", "--json", "--source", source, "--cache", cache).json["equal"]
