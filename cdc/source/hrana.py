@@ -28,7 +28,7 @@ from cdc.source.hrana_messages import (
     rows_of_last,
 )
 from cdc.source.listener import Listener
-from cdc.source.remote_errors import lost_transaction, refused_request, unreachable
+from cdc.source.remote_errors import lost_transaction, refused_certificate, refused_request, unreachable
 from cdc.source.remote_limits import (
     CONNECT_S_MAX,
     DECODE_INLINE_BYTES_MAX,
@@ -164,6 +164,8 @@ class HttpStreams:
                 return response.status, await response.read()
         except TimeoutError:
             raise unreachable("no answer in time") from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise refused_certificate(error.certificate_error) from None
         except aiohttp.ClientConnectorError as error:
             raise unreachable(error.os_error.strerror or type(error.os_error).__name__) from None
         except (aiohttp.ClientError, OSError) as error:

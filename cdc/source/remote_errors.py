@@ -84,6 +84,16 @@ def lost_transaction() -> SourceUnavailableError:
     return SourceUnavailableError("the source has ended the transaction before its time", "try again")
 
 
+def refused_certificate(error: Exception) -> UsageError:
+    """Make the error of a server whose certificate proves nothing to us: unknown authority, other host."""
+    reason = getattr(error, "verify_message", "") or type(error).__name__
+    return UsageError(
+        f"the source's certificate is not trusted: {_shown(reason).rstrip('.')}",
+        "name its authority's PEM file in the environment variable SSL_CERT_FILE, "
+        "or give the host that it is made out to",
+    )
+
+
 def unreachable(reason: str) -> SourceUnavailableError:
     """Make the error of a source that does not answer."""
     return SourceUnavailableError(

@@ -24,7 +24,13 @@ from cdc.source.hrana_messages import (
     results_of,
     rows_of_last,
 )
-from cdc.source.remote_errors import lost_transaction, refused_handshake, refused_statement, unreachable
+from cdc.source.remote_errors import (
+    lost_transaction,
+    refused_certificate,
+    refused_handshake,
+    refused_statement,
+    unreachable,
+)
 from cdc.source.remote_limits import CONNECT_S_MAX, HEARTBEAT_S, REQUEST_S_MAX
 from cdc.source.stream import BEGIN_WRITE
 from schemas.errors import UsageError
@@ -180,6 +186,8 @@ class WebSocketStream:
         except LibsqlError as error:
             self._lost = error.code in _LOST_CODES
             raise _refusal(error) from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise refused_certificate(error.certificate_error) from None
         except aiohttp.WSServerHandshakeError as error:
             raise refused_handshake(error.status) from None
         except (aiohttp.ClientError, aiohttp.WebSocketError, OSError) as error:

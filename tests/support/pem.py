@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pem:
-    """One self-signed identity, which is also the authority to trust for it."""
+    """One identity; a self-signed one is also the authority to trust for it."""
 
     certificate: Path
     key: Path
@@ -22,12 +22,25 @@ class Pem:
     """Key and certificate in one file, as Kafka's PEM key stores have them."""
 
 
+_HERE = "IP:127.0.0.1,DNS:localhost"
+
+
 def self_signed(folder: Path, name: str) -> Pem:
     """Make an identity for 127.0.0.1 and localhost, valid for two days."""
+    return _identity(folder, name, _HERE)
+
+
+def signed_by(authority: Pem, folder: Path, name: str, host: str = _HERE) -> Pem:
+    """Make an identity that an authority vouches for; ``host`` as in subjectAltName."""
+    return _identity(folder, name, host, "-CA", str(authority.certificate), "-CAkey", str(authority.key))
+
+
+def _identity(folder: Path, name: str, host: str, *signing: str) -> Pem:
     pem = Pem(folder / f"{name}-cert.pem", folder / f"{name}-key.pem", folder / f"{name}.pem")
     command = f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={name}"
-    names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
-    _openssl(*command.split(), "-addext", names, "-keyout", str(pem.key), "-out", str(pem.certificate))
+    names = f"subjectAltName={host}"
+    files = ("-keyout", str(pem.key), "-out", str(pem.certificate))
+    _openssl(*command.split(), "-addext", names, *signing, *files)
     pem.both.write_text(pem.key.read_text() + pem.certificate.read_text())
     return pem
 
