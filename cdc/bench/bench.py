@@ -28,6 +28,13 @@ class Scale(msgspec.Struct, frozen=True):
     repeat: int
 
 
+class Remote(msgspec.Struct, frozen=True):
+    """A source over a network, empty, that may be written to; its URL may hold credentials."""
+
+    url: str
+    auth_token: str | None = None
+
+
 class Bench:
     """One benchmark's run.
 
@@ -36,9 +43,13 @@ class Bench:
         folder: empty, on the disk that is to be measured.
         scale: how much.
         broker: Kafka; None where there is none.
+        remote: a source over a network; None where none was given.
     """
 
-    def __init__(self, name: str, folder: Path, scale: Scale, broker: Broker | None) -> None:
+    def __init__(
+        self, name: str, folder: Path, scale: Scale, broker: Broker | None, remote: Remote | None = None
+    ) -> None:
+        self.remote = remote
         self.name = name
         self.folder = folder
         self.scale = scale
@@ -51,8 +62,8 @@ class Bench:
         seconds = f" --seconds {scale.seconds:g}" if scale.seconds else ""
         return f"cdc bench {self.name} --rows {scale.rows}{seconds} --repeat {scale.repeat}"
 
-    def commands(self, source: Path, cache: str, topic: str | None = None) -> Commands:
-        """The command line for a source, a cache file in our folder and, where given, a topic."""
+    def commands(self, source: Path | str, cache: str, topic: str | None = None) -> Commands:
+        """The command line for a source (file or URL), a cache file of ours and, where given, a topic."""
         kafka = () if topic is None or self.broker is None else self.broker.flags(topic)
         return Commands(self.folder, source, self.folder / cache, kafka)
 

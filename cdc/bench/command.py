@@ -49,16 +49,17 @@ class Commands:
 
     Args:
         folder: where its files are; a configuration file of ours keeps any other from being found.
-        source: the database.
+        source: the database: a file, or a URL.
         cache: the redb file.
         kafka: flags that say where Kafka and the topic are.
     """
 
-    def __init__(self, folder: Path, source: Path, cache: Path, kafka: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, source: Path | str, cache: Path, kafka: tuple[str, ...] = ()) -> None:
         config = folder / "cdc.toml"
         config.touch()
         self._log = folder / "commands.log"
-        self._flags = [f"--config={config}", f"--source=file:{source}", f"--cache={cache}", "--node=bench"]
+        url = f"file:{source}" if isinstance(source, Path) else source
+        self._flags = [f"--config={config}", f"--source={url}", f"--cache={cache}", "--node=bench"]
         self._flags += [*kafka, "--log-level=warning"]
 
     def run(self, *command: str) -> Outcome:

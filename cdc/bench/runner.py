@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from cdc.bench.bench import Bench, Scale
+from cdc.bench.bench import Bench, Remote, Scale
 from cdc.bench.broker import Broker
 from cdc.bench.figure import Figure, Skipped
 from cdc.bench.machine import Machine, this_machine
@@ -48,7 +48,11 @@ class Report(msgspec.Struct):
 
 
 def run_benchmarks(
-    names: Sequence[str], wanted: Wanted, bootstrap_servers: str | None, folder: Path
+    names: Sequence[str],
+    wanted: Wanted,
+    bootstrap_servers: str | None,
+    folder: Path,
+    remote: Remote | None = None,
 ) -> Report:
     """Measures, and leaves nothing behind: neither files nor topics.
 
@@ -57,6 +61,7 @@ def run_benchmarks(
         wanted: how much of each.
         bootstrap_servers: Kafka; None where there is none, and what needs it is skipped.
         folder: an existing folder on the disk to be measured.
+        remote: an empty source over a network; None where none was given.
 
     Raises:
         CdcError: something that was measured failed.
@@ -68,7 +73,7 @@ def run_benchmarks(
         benchmark = BENCHMARKS[name]
         _log.info("measuring", benchmark=name, what=benchmark.summary)
         with tempfile.TemporaryDirectory(prefix="cdc-bench-", dir=folder) as own:
-            bench = Bench(name, Path(own), wanted.scale(benchmark.scale), broker)
+            bench = Bench(name, Path(own), wanted.scale(benchmark.scale), broker, remote)
             try:
                 for found in benchmark.measure(bench):
                     _add(report, found)

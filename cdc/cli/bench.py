@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from rich.console import Group
 from rich.text import Text
 
+from cdc.bench.bench import Remote
 from cdc.bench.markdown import markdown as tables
 from cdc.bench.registry import BENCHMARKS
 from cdc.bench.runner import Report, Wanted, run_benchmarks
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from cdc.bench.figure import Figure
+
+_SERVERS = ("http://", "https://", "libsql://", "ws://", "wss://")
 
 _HEADINGS = ("figure", "value", "unit", "aim", "beside it, in the same run")
 
@@ -59,7 +62,8 @@ def bench(
     """Measure throughput, latency, memory and idle cost, on files and topics of its own.
 
     The source, cache and topic of the configuration are not touched; of Kafka only --bootstrap-servers is
-    used, without TLS or passwords. Without it, what needs Kafka is skipped.
+    used, without TLS or passwords. Without it, what needs Kafka is skipped. With --source and the URL of an
+    empty database at a server, idle measures there too, and leaves it empty.
     """
     if name is not None and name not in BENCHMARKS:
         raise UsageError(f"there is no benchmark {name!r}", f"give one of: {', '.join(BENCHMARKS)}")
@@ -73,8 +77,19 @@ def bench(
         Wanted(rows, seconds, repeat),
         common.bootstrap_servers,
         folder or Path(tempfile.gettempdir()),
+        _remote(common),
     )
     print_result(common, document(report), tables(report) if markdown else _for_people(report))
+
+
+def _remote(common: Common) -> Remote | None:
+    if common.source is None:
+        return None
+    source = common.load().need_source()
+    if not source.url.startswith(_SERVERS):
+        # Files to measure are made; one that is configured is not touched.
+        return None
+    return Remote(source.url, None if source.auth_token is None else source.auth_token.reveal())
 
 
 def document(report: Report) -> dict[str, object]:
