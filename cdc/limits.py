@@ -118,3 +118,9 @@ MEND_PAUSE_SECONDS = 0.2
 
 FILE_HANDLES_MIN = 64
 """Files that a process must be allowed to have open."""
+
+PROGRESS_LOG_SECONDS = 10.0
+"""How often a load or a snapshot says in the log how far it is, where there is no terminal."""
+
+PROGRESS_DRAW_SECONDS = 0.2
+"""How often the bar on a terminal is drawn."""

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeAlias, final
 
+import msgspec
+
 Ops: TypeAlias = dict[str, list[tuple[bytes, bytes | None, int]]]
 """By table, in the order they happened: (key, row or None to delete, change id of 0 to 2**64 - 1).
 
@@ -174,6 +176,13 @@ class WriteTransaction:
 
     def append(self, table: str, rows: list[tuple[bytes, bytes, int]]) -> None:
         """Adds rows of one table, fastest when sorted and above its last key; any order is right."""
+
+    def append_packed(self, table: str, packed: bytes | msgspec.Raw) -> int | None:
+        """Adds the rows of a snapshot's chunk, a msgpack array of (key, row, change id), as `append` does.
+
+        Returns how many they are. None, and nothing is written, where it is anything but rows under keys that
+        the table can hold: marks in the place of rows, or bytes that are no such array.
+        """
 
     def truncate(self, table: str, key_type: KeyType = "tuple") -> None:
         """Makes a table, empty, with keys of this type; one of that name goes, with its type.

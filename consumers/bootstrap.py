@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
@@ -11,16 +13,22 @@ from schemas.errors import BadEventError, KafkaUnavailableError
 from schemas.event import NIL
 from schemas.manifests import CHUNK_KEY, newest_snapshot
 from schemas.parts import Joiner
-from schemas.snapshot import GONE, decode_chunk
+from schemas.snapshot import GONE, decode_packed_chunk, unpack_rows
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from aiokafka.structs import ConsumerRecord
+
     from consumers.meta import Checkpoint
     from consumers.rebuild import Loading
     from consumers.writer import CacheWriter
     from schemas.event import ChangeEvent
     from schemas.manifests import FoundSnapshot
-    from schemas.snapshot import Chunk
+    from schemas.snapshot import Chunk, PackedChunk
     from schemas.topics import TopicReader, Topics
+
+    _Pages: TypeAlias = AsyncGenerator[list[ConsumerRecord]]
 
 _log = structlog.get_logger("consumers.bootstrap")
 
@@ -127,24 +135,20 @@ async def load_snapshot(
     announcement = found.announcement
     expected = entries = 0
     joiner = Joiner()
-    async with writer.loading(announcement.tables, announcement.position.epoch) as loading:
+    async with writer.loading(announcement.tables, announcement.position.epoch, announcement.rows) as loading:
         pages = reader.pages(topics.snapshots, announcement.first_offset, announcement.last_offset + 1)
-        async for page in pages:
-            for record in page:
-                if record.key != CHUNK_KEY:
-                    continue
-                chunk = decode_chunk(record.value or b"")
-                if chunk.snapshot != announcement.snapshot:
-                    continue
-                if chunk.index != expected:
-                    break
-                expected += 1
-                if chunk.parts > 1:
-                    await _append_part(loading, chunk, joiner)
-                    entries += chunk.part == chunk.parts - 1
-                else:
-                    await _append(loading, chunk)
-                    entries += len(chunk.rows)
+        async with aclosing(_one_ahead(pages)) as pages:
+            async for page in pages:
+                for record in page:
+                    if record.key != CHUNK_KEY:
+                        continue
+                    chunk = decode_packed_chunk(record.value or b"")
+                    if chunk.snapshot != announcement.snapshot:
+                        continue
+                    if chunk.index != expected:
+                        break
+                    expected += 1
+                    entries += await _append(loading, chunk, joiner)
         if expected != announcement.chunks or entries != announcement.rows:
             raise KafkaUnavailableError(
                 f"the snapshot in {topics.snapshots} has {expected} of {announcement.chunks} chunks",
@@ -160,6 +164,36 @@ async def load_snapshot(
     return announcement.rows
 
 
+async def _one_ahead(pages: _Pages) -> _Pages:
+    """The same pages; the next one is fetched while whoever asked is busy with the one before."""
+    async with aclosing(pages):
+        coming = asyncio.ensure_future(anext(pages, None))
+        try:
+            while (page := await coming) is not None:
+                coming = asyncio.ensure_future(anext(pages, None))
+                yield page
+        finally:
+            # A generator cannot be closed while it runs.
+            coming.cancel()
+            await asyncio.wait([coming])
+            if not coming.cancelled():
+                coming.exception()  # of a page that nobody wants any more
+
+
+async def _append(loading: Loading, packed: PackedChunk, joiner: Joiner) -> int:
+    """Adds a chunk to the load; returns how many entries of the snapshot it ends."""
+    if packed.parts == 1:
+        added = await loading.append_packed(packed.table, packed.rows)
+        if added is not None:
+            return added
+    chunk = unpack_rows(packed)
+    if chunk.parts > 1:
+        await _append_part(loading, chunk, joiner)
+        return int(chunk.part == chunk.parts - 1)
+    await _append_rows(loading, chunk)
+    return len(chunk.rows)
+
+
 async def _append_part(loading: Loading, chunk: Chunk, joiner: Joiner) -> None:
     ((key, piece, change_id),) = chunk.rows
     if not joiner.add(chunk.part, chunk.parts, piece):
@@ -171,7 +205,7 @@ async def _append_part(loading: Loading, chunk: Chunk, joiner: Joiner) -> None:
         await loading.replace(chunk.table, key, row, change_id)
 
 
-async def _append(loading: Loading, chunk: Chunk) -> None:
+async def _append_rows(loading: Loading, chunk: Chunk) -> None:
     # A row has columns: what is one byte long is a mark in the place of one.
     rows = [(key, data, change_id) for key, row, change_id in chunk.rows if len(data := bytes(row)) > 1]
     if len(rows) == len(chunk.rows) and not loading.marked:

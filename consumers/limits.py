@@ -29,6 +29,12 @@ FEED_ROWS_MAX = 1_000
 FETCH_BYTES_MAX = 8 * 1024 * 1024
 """Bytes asked for in one fetch."""
 
+LOAD_FETCH_BYTES_MAX = 4 * 1024 * 1024
+"""Bytes of a snapshot's chunks in one fetch; while they are written, the next ones are fetched."""
+
+LOAD_COMMIT_BYTES = 16 * 1024 * 1024
+"""Rows of a load that are committed together: they and their pages must fit half of redb's cache (64 MiB)."""
+
 WATCHDOG_SECONDS = 15.0
 """Silence after which the topic is asked for its end, to tell an idle topic from a broker that is away."""
 

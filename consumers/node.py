@@ -121,7 +121,8 @@ class KafkaNode:
         return await self._load_past(None, reason, once=once)
 
     async def _load(self, found: FoundSnapshot) -> int:
-        async with TopicReader(self._client_options()) as reader:
+        options = {"max_partition_fetch_bytes": limits.LOAD_FETCH_BYTES_MAX, **self._client_options()}
+        async with TopicReader(options) as reader:
             self.consumed.rows += await load_snapshot(reader, self._topics, found, self._writer)
         self._rebuild = False
         return found.next_offset

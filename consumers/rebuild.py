@@ -7,10 +7,11 @@ import glob
 import os
 import secrets
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
 
+from consumers import limits
 from consumers.bounded import Layout, Writing
 from consumers.marks import UNPUBLISHABLE, WRONG_CLASS, QuarantineMark, encode_mark
 from consumers.meta import QUARANTINE_TABLE, checkpoint_meta, definition_meta
@@ -19,8 +20,10 @@ from schemas.errors import CacheError
 from schemas.keys import fits_key_type, record_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    import msgspec
 
     from consumers import _redb
     from consumers.batch import Ops
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from schemas.definition import KeyType, TableDefinition
 
 _log = structlog.get_logger("consumers.rebuild")
+
+_Result = TypeVar("_Result")
 
 _SUFFIX = ".loading"
 _NAME_BYTES = 4
@@ -57,6 +62,7 @@ class Loading:
         self._temporary = path.with_name(f"{path.name}.{secrets.token_hex(_NAME_BYTES)}{_SUFFIX}")
         self._store: Store | None = None
         self._transaction: _redb.WriteTransaction | None = None
+        self._uncommitted_bytes = 0
         self.marked = set[bytes]()
         """Record keys of rows that the source cannot publish."""
         self.rows = 0
@@ -83,6 +89,18 @@ class Loading:
                     await self.quarantine(table, key, change_id, 0, WRONG_CLASS)
         await self._append(table, rows)
 
+    async def append_packed(self, table: str, packed: msgspec.Raw) -> int | None:
+        """Adds the rows of a snapshot's chunk as they lie there; returns how many they are.
+
+        None, and nothing is written, where they are not just to be appended: marks in the place of rows, keys
+        that the table cannot hold, or marks from before that a row may lift.
+        """
+        if self.marked:
+            return None
+        added = await self._write(lambda to: to.append_packed(table, packed), len(memoryview(packed)))
+        self.rows += added or 0
+        return added
+
     async def quarantine(
         self, table: str, key: bytes, change_id: int, since_ms: int, reason: str = UNPUBLISHABLE
     ) -> None:
@@ -97,10 +115,8 @@ class Loading:
         await asyncio.to_thread(self._finish, checkpoint)
 
     async def _append(self, table: str, rows: list[tuple[bytes, bytes, int]]) -> None:
-        if self._transaction is None:
-            raise RuntimeError("the load is not open")
-        with redb_errors(self._temporary):
-            await asyncio.to_thread(self._transaction.append, table, rows)
+        size = sum(len(key) + len(row) for key, row, _ in rows)
+        await self._write(lambda to: to.append(table, rows), size)
         self.rows += len(rows)
 
     async def replace(self, table: str, key: bytes, row: bytes, change_id: int) -> None:
@@ -116,14 +132,28 @@ class Loading:
         await self._put(table, key, None, change_id)
 
     async def _put(self, table: str, key: bytes, row: bytes | None, change_id: int) -> None:
-        if self._transaction is None:
-            raise RuntimeError("the load is not open")
         ops: Ops = {table: [(key, row, change_id)]} if self._fits(table, key) else {}
         name = record_key(table, key)
         if name in self.marked:
             ops[QUARANTINE_TABLE] = [(name, None, change_id)]
+        await self._write(lambda to: to.put(ops), len(key) + len(row or b""))
+
+    async def _write(self, work: Callable[[_redb.WriteTransaction], _Result], size_bytes: int) -> _Result:
+        return await asyncio.to_thread(self._written, work, size_bytes)
+
+    def _written(self, work: Callable[[_redb.WriteTransaction], _Result], size_bytes: int) -> _Result:
+        if self._transaction is None or self._store is None:
+            raise RuntimeError("the load is not open")
         with redb_errors(self._temporary):
-            await asyncio.to_thread(self._transaction.put, ops)
+            done = work(self._transaction)
+            self._uncommitted_bytes += size_bytes
+            if self._uncommitted_bytes >= limits.LOAD_COMMIT_BYTES:
+                # Nobody looks into the file before it is whole. A commit takes up every page once more: while
+                # they still are in redb's cache that costs nothing, later they are read and written again.
+                self._transaction.commit(durable=False)
+                self._transaction = self._store.database.begin()
+                self._uncommitted_bytes = 0
+            return done
 
     def _fits(self, table: str, key: bytes) -> bool:
         return fits_key_type(key, self._key_types.get(table, "tuple"))

@@ -18,8 +18,9 @@ from consumers.meta import Checkpoint
 from consumers.nodelock import NodeLock
 from consumers.orders import Orders
 from consumers.rebuild import Loading
-from consumers.store import Store
-from schemas.errors import CacheBusyError, CacheCorruptError, DamagedRowError
+from consumers.store import Store, redb_errors
+from schemas.errors import CacheBusyError, CacheCorruptError, CdcError, DamagedRowError
+from schemas.progress import under_way
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
@@ -207,17 +208,22 @@ class CacheWriter:
         self.groups = self._groups(await self._applier.quarantined())
 
     @asynccontextmanager
-    async def loading(self, definitions: Iterable[TableDefinition], epoch: int) -> AsyncIterator[Loading]:
+    async def loading(
+        self, definitions: Iterable[TableDefinition], epoch: int, rows_expected: int | None = None
+    ) -> AsyncIterator[Loading]:
         """A new file beside the old one, to be given to ``adopt`` when every row is in it.
 
         Args:
             definitions: its tables.
             epoch: of the rows that come.
+            rows_expected: how many; where it is not known, the old file's rows are taken for an estimate.
         """
         self.live.loading = True
         try:
             async with Loading(self.path, self.node, definitions, epoch) as loading:
-                yield loading
+                expected = self._rows_now() if rows_expected is None else rows_expected
+                with under_way("loading the cache", lambda: loading.rows, expected):
+                    yield loading
         finally:
             self.live.loading = False
 
@@ -238,6 +244,18 @@ class CacheWriter:
         await self._open_file(check=False)
         self.live.loads += 1
         self.live.rows_loaded += loading.rows
+
+    def _rows_now(self) -> int | None:
+        database = self.database
+        if database is None:
+            return None
+        try:
+            with redb_errors(self.path):
+                return sum(database.count(table) for table in self.definitions) or None
+        except CdcError as error:
+            # Nothing but an estimate: a damaged file is no reason not to load a new one.
+            _log.warning("the old file's rows cannot be counted", reason=error.message)
+            return None
 
     def _count(self, batch: Batch) -> None:
         self.live.rows_written += batch.rows

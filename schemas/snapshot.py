@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.definition import TableDefinition  # noqa: TC001 -- msgspec reads the annotations at run time
 from schemas.event import Head  # noqa: TC001 -- msgspec reads the annotations at run time
-from schemas.rows import bad_event, decode_with, newer_version
+from schemas.rows import GARBAGE, bad_event, decode_with, newer_version
 
 SNAPSHOT_VERSION: Final = 1
 """The major version of chunks and manifests."""
@@ -46,6 +46,18 @@ class Chunk(msgspec.Struct, array_like=True, frozen=True):
     index: int
     table: str
     rows: list[tuple[bytes, msgspec.Raw, int]]
+    part: int = 0
+    parts: int = 1
+
+
+class PackedChunk(msgspec.Struct, array_like=True, frozen=True):
+    """A chunk whose rows were left as they are: one msgpack array, for a reader that takes them so."""
+
+    version: int
+    snapshot: int
+    index: int
+    table: str
+    rows: msgspec.Raw
     part: int = 0
     parts: int = 1
 
@@ -115,6 +127,33 @@ def decode_chunk(data: bytes) -> Chunk:
     raise bad_event("a manifest where a snapshot chunk was expected")
 
 
+def decode_packed_chunk(data: bytes) -> PackedChunk:
+    """Decode a chunk, all but its rows; what they are is not looked at.
+
+    Raises:
+        UnsupportedVersionError: a newer major version wrote it.
+        BadEventError: the bytes are no chunk.
+    """
+    try:
+        chunk = _packed_chunks.decode(data)
+    except GARBAGE:
+        chunk = None
+    if chunk is None or chunk.version != SNAPSHOT_VERSION:
+        decode_chunk(data)  # says what is wrong with it
+        raise bad_event("a snapshot chunk that cannot be read")
+    return chunk
+
+
+def unpack_rows(chunk: PackedChunk) -> Chunk:
+    """Decode the rows of a chunk, too.
+
+    Raises:
+        BadEventError: they are no rows.
+    """
+    rows = decode_with(_rows, chunk.rows, "snapshot chunk")
+    return Chunk(chunk.version, chunk.snapshot, chunk.index, chunk.table, rows, chunk.part, chunk.parts)
+
+
 def decode_manifest(data: bytes) -> Manifest:
     """Decode a manifest.
 
@@ -166,6 +205,8 @@ class _InArray(msgspec.Struct, array_like=True):
 _encode = msgspec.msgpack.Encoder().encode
 _announcements = msgspec.msgpack.Decoder(Announcement)
 _chunks = msgspec.msgpack.Decoder(Chunk)
+_packed_chunks = msgspec.msgpack.Decoder(PackedChunk)
+_rows = msgspec.msgpack.Decoder(list[tuple[bytes, msgspec.Raw, int]])
 _manifests = msgspec.msgpack.Decoder(Manifest)
 _versions_in_maps = msgspec.msgpack.Decoder(_InMap)
 _versions_in_arrays = msgspec.msgpack.Decoder(_InArray)

@@ -28,7 +28,7 @@ from schemas.kafka_refusal import reason_since, refusal
 from schemas.kafka_rights import Right
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 
     from aiokafka.structs import ConsumerRecord
 
@@ -216,7 +216,7 @@ class TopicReader:
             ends = await self._consumer.end_offsets([partition])
         return starts[partition], ends[partition]
 
-    async def pages(self, topic: str, start: int, stop: int) -> AsyncIterator[list[ConsumerRecord]]:
+    async def pages(self, topic: str, start: int, stop: int) -> AsyncGenerator[list[ConsumerRecord]]:
         """The records from ``start`` up to, not including, ``stop``; both must lie within the bounds.
 
         Raises:

@@ -72,6 +72,10 @@ class Broker:
         """Fetches so many records with nothing around the client; gives the seconds, connecting included."""
         return _run(self._fetch(topic, records))
 
+    def fetch_all(self, topic: str) -> float:
+        """Fetches everything a topic holds, as `fetch` does; gives the seconds, connecting included."""
+        return _run(self._fetch(topic, None))
+
     def first_records(self, topic: str, records: int) -> list[tuple[bytes, bytes]]:
         """The first records, (key, value), of a topic that has so many; no more than memory holds easily."""
         return _run(self._first_records(topic, min(records, SAMPLE_RECORDS_MAX)))
@@ -97,7 +101,7 @@ class Broker:
         finally:
             await stop_client(producer)
 
-    async def _fetch(self, topic: str, records: int) -> float:
+    async def _fetch(self, topic: str, records: int | None) -> float:
         began = time.perf_counter()
         async for _ in self._pages(topic, records):
             pass
@@ -107,7 +111,7 @@ class Broker:
         pages = [page async for page in self._pages(topic, records)]
         return [(record.key or b"", record.value or b"") for page in pages for record in page][:records]
 
-    async def _pages(self, topic: str, records: int) -> AsyncIterator[list[ConsumerRecord]]:
+    async def _pages(self, topic: str, records: int | None) -> AsyncIterator[list[ConsumerRecord]]:
         partition = TopicPartition(topic, PARTITION)
         consumer = AIOKafkaConsumer(
             **{
@@ -123,14 +127,15 @@ class Broker:
         try:
             consumer.assign([partition])
             await consumer.seek_to_beginning(partition)
-            while records > 0:
+            missing = (await consumer.end_offsets([partition]))[partition] if records is None else records
+            while missing > 0:
                 fetched = await consumer.getmany(
                     partition, timeout_ms=_SILENCE_MS, max_records=apply_limits.FETCH_RECORDS_MAX
                 )
                 page = fetched.get(partition)
                 if not page:
                     raise KafkaUnavailableError(f"topic {topic} was silent", "check that the broker runs")
-                records -= len(page)
+                missing -= len(page)
                 yield page
         finally:
             await stop_client(consumer)

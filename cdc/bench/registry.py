@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cdc.bench import apply, blocking, capture, idle, latency, load, publish, reads
+from cdc.bench import apply, blocking, bootstrap, capture, idle, latency, load, publish, reads
 from cdc.bench.bench import Scale
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ BENCHMARKS = {
     "publish": Benchmark(publish.SUMMARY, publish.measure, Scale(rows=200_000, seconds=0, repeat=3)),
     "apply": Benchmark(apply.SUMMARY, apply.measure, Scale(rows=200_000, seconds=0, repeat=3)),
     "load": Benchmark(load.SUMMARY, load.measure, Scale(rows=200_000, seconds=0, repeat=3)),
+    "bootstrap": Benchmark(bootstrap.SUMMARY, bootstrap.measure, Scale(rows=1_000_000, seconds=0, repeat=3)),
     "latency": Benchmark(latency.SUMMARY, latency.measure, Scale(rows=10_000, seconds=5, repeat=3)),
     "idle": Benchmark(idle.SUMMARY, idle.measure, Scale(rows=1_000, seconds=5, repeat=3)),
     "reads": Benchmark(reads.SUMMARY, reads.measure, Scale(rows=100_000, seconds=0, repeat=3)),

@@ -37,11 +37,11 @@ def consume(
     config = common.load()
     stop = asyncio.Event()
     if not once:
-        run_async(_consume(config, common.timeout_s, stop, http), stop=stop)
+        run_async(_consume(config, common.timeout_s, stop, http), stop=stop, shown_by=common)
         return
     began = time.monotonic()
     work = consume_once(config, common.timeout_s, stop, rebuild=False)
-    position, rows, events = run_async(work, stop=stop)
+    position, rows, events = run_async(work, stop=stop, shown_by=common)
     seconds = time.monotonic() - began
     print_progress(common, "the cache stands", position, rows=rows, events=events, seconds=seconds)
 

@@ -47,10 +47,10 @@ def poll(
     work = replace(pipeline(config), adopt=adopt)
     stop = asyncio.Event()
     if not once:
-        run_async(_poll(config, work, stop, http), stop=stop)
+        run_async(_poll(config, work, stop, http), stop=stop, shown_by=common)
         return
     began = time.monotonic()
-    polled = run_async(poll_once(work, stop, common.timeout_s), stop=stop)
+    polled = run_async(poll_once(work, stop, common.timeout_s), stop=stop, shown_by=common)
     print_progress(
         common,
         "the topic stands",

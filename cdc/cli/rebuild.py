@@ -36,7 +36,8 @@ def rebuild(
     began = time.monotonic()
     config = common.load()
     stop = asyncio.Event()
-    position, rows, events = run_async(_rebuild(config, common.timeout_s, origin, stop), stop=stop)
+    work = _rebuild(config, common.timeout_s, origin, stop)
+    position, rows, events = run_async(work, stop=stop, shown_by=common)
     seconds = time.monotonic() - began
     print_progress(common, "rebuilt: the cache stands", position, rows=rows, events=events, seconds=seconds)
 

@@ -22,7 +22,8 @@ def run(*, http: Http = None, common: Common = DEFAULTS) -> None:
     config = common.load()
     check_source_file(config)
     stop = asyncio.Event()
-    run_async(_run(config, common.timeout_s, stop, http), stop=stop)
+    work = _run(config, common.timeout_s, stop, http)
+    run_async(work, stop=stop, shown_by=common)
 
 
 async def _run(config: Config, timeout_s: float, stop: asyncio.Event, http: str | None) -> None:

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import uvloop
 
 from cdc import limits
+from cdc.cli.progress import showing_progress
 from schemas.errors import CdcError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from cdc.cli.common import Common
 
 STOP_GRACE_S = 3.0
 """How long a command may go on by itself after the first signal, before it is cancelled."""
@@ -27,12 +30,19 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _Result = TypeVar("_Result")
 
 
-def run_async(work: Coroutine[Any, Any, _Result], *, stop: asyncio.Event | None = None) -> _Result:
+def run_async(
+    work: Coroutine[Any, Any, _Result],
+    *,
+    stop: asyncio.Event | None = None,
+    shown_by: Common | None = None,
+) -> _Result:
     """Run a coroutine to its end on uvloop.
 
     SIGINT and SIGTERM set ``stop``, and the coroutine is to finish what it has in hand and return. Without
     ``stop``, after a second signal, and after `STOP_GRACE_S`, it is cancelled. A process that still lives
     after `STOP_LIMIT_S` (a thread in a call that does not return) is ended with exit code 0.
+
+    With ``shown_by``, the command's flags, loads and snapshots show how far they are.
 
     Raises:
         KeyboardInterrupt: the coroutine was cancelled by a signal; the command ends with 0.
@@ -45,7 +55,8 @@ def run_async(work: Coroutine[Any, Any, _Result], *, stop: asyncio.Event | None 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_watch_signals(work, stop))
+            whole = _watch_signals(work, stop)
+            return runner.run(whole if shown_by is None else showing_progress(shown_by, whole))
     finally:
         # A loop that ends leaves the defaults behind, which would kill a command that prints its result.
         for number, handler in before.items():

@@ -17,7 +17,7 @@ def snapshot(*, common: Common = DEFAULTS) -> None:
     stop = asyncio.Event()
     began = time.monotonic()
     work = snapshot_once(pipeline(common.load()), stop, common.timeout_s)
-    polled, written = run_async(work, stop=stop)
+    polled, written = run_async(work, stop=stop, shown_by=common)
     seconds = time.monotonic() - began
     document = {
         "position": position_document(polled.head.position),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def sync(*, common: Common = DEFAULTS) -> None:
     """Bring the cache to everything committed at the source now, and end."""
     began = time.monotonic()
-    polled = run_async(sync_cache(common.load(), common.timeout_s, rebuild=False))
+    polled = run_async(sync_cache(common.load(), common.timeout_s, rebuild=False), shown_by=common)
     print_progress(
         common,
         "the cache stands",

@@ -27,6 +27,7 @@ from cdc.plan import log_head
 from schemas.errors import OperatorError
 from schemas.event import Head, Op
 from schemas.manifests import newest_snapshot
+from schemas.progress import under_way
 from schemas.snapshot import Announcement, Database, encode_announcement
 from schemas.topics import TopicReader, kafka_errors, stop_client
 
@@ -272,7 +273,10 @@ class KafkaPublication:
         tables = reader.tables()
         # Where the chain was there before, others may go on with it meanwhile.
         goes_on = chain is not None
-        written = await self._write_rows(chunks, reader, beats=self.beats and goes_on)
+        # The snapshot before is as good an estimate as there is; counting would read every row once more.
+        expected = None if self._announced is None else self._announced.rows or None
+        with under_way("publishing a snapshot", lambda: chunks.rows, expected):
+            written = await self._write_rows(chunks, reader, beats=self.beats and goes_on)
         state = reader.settled
         if chain is not None and chain.change_id < state.high:
             # Read in several moments, the snapshot ended ahead of the chain, which must lead to it.

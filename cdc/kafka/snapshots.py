@@ -50,6 +50,11 @@ class SnapshotWriter:
         self._first_offset: int | None = None
         self._written: Written | None = None
 
+    @property
+    def rows(self) -> int:
+        """Rows sent so far."""
+        return self._rows_written
+
     async def add(self, table: str, page: list[Change]) -> None:
         """Adds rows of a table, in key order; then what goes over them: rows again, and ops d."""
         if table != self._table:

@@ -420,7 +420,7 @@ def loaded_file_shown_before_it_is_whole(put: Put) -> None:
 @mutant
 def chunks_of_any_snapshot(put: Put) -> None:
     """Chunks of another snapshot between ours are taken for ours."""
-    load, decode = consumers.bootstrap.load_snapshot, consumers.bootstrap.decode_chunk
+    load, decode = consumers.bootstrap.load_snapshot, consumers.bootstrap.decode_packed_chunk
     wanted: list[Any] = []
 
     async def remember(reader: Any, topics: Any, found: Any, writer: Any) -> int:
@@ -433,7 +433,7 @@ def chunks_of_any_snapshot(put: Put) -> None:
         return chunk
 
     put(consumers.node, "load_snapshot", remember)
-    put(consumers.bootstrap, "decode_chunk", any_chunk)
+    put(consumers.bootstrap, "decode_packed_chunk", any_chunk)
 
 
 def _replace_rows(found: Any) -> Any:
@@ -722,9 +722,9 @@ def begun_anew_unnoticed(put: Put) -> None:
     async def further_back(reader: Any, topics: Any, checkpoint: Any) -> int:
         start, stop = await reader.bounds(topics.events)
         offset = checkpoint.offset
-        proved = start < offset <= stop and await consumers.bootstrap._proves(
-            reader, topics, offset - 1, checkpoint
-        )
+        if offset is None or not start < offset <= stop:
+            return start
+        proved = await consumers.bootstrap._proves(reader, topics, offset - 1, checkpoint)
         return offset if proved else start
 
     put(consumers.node, "begun_anew", never)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fnmatch
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+import msgspec
+
 from consumers import _redb
 from schemas.errors import CacheBusyError
 from tests.simulation.loop import PROCESS, Process, ProcessDied
@@ -192,6 +194,10 @@ class SimDatabase:
         self.file.writer = None
         return True
 
+    def count(self, table: str) -> int:
+        _world()
+        return len(self.file.tables.get(table, {}))
+
     def committed(self) -> None:
         self._path.disk.committed(self.file)
 
@@ -217,6 +223,13 @@ class SimTransaction:
 
     def append(self, table: str, rows: list[tuple[bytes, bytes, int]]) -> None:
         self.put({table: rows})
+
+    def append_packed(self, table: str, packed: msgspec.Raw) -> int | None:
+        rows = msgspec.msgpack.decode(packed, type=list[tuple[bytes, msgspec.Raw, int]])
+        if any(len(bytes(row)) == 1 for _, row, _ in rows):
+            return None
+        self.put({table: rows})
+        return len(rows)
 
     def get_many(self, table: str, keys: list[bytes]) -> list[bytes | None]:
         _world()

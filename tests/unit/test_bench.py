@@ -42,6 +42,7 @@ EMBEDDED = {
 WITH_KAFKA = {
     "publish": ["publish.inserts", "publish.inserts.cpu"],
     "apply": ["apply.appended", "apply.appended.cpu", "apply.appended.memory"],
+    "bootstrap": ["bootstrap.rows", "bootstrap.rows.cpu", "bootstrap.rows.memory"],
     "latency": [*EMBEDDED["latency"], "latency.kafka.p50", "latency.kafka.p99"],
     "idle": ["idle.run", "idle.poll", "idle.consume"],
 }

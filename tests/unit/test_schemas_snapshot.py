@@ -20,10 +20,12 @@ from schemas.snapshot import (
     decode_announcement,
     decode_chunk,
     decode_manifest,
+    decode_packed_chunk,
     decode_snapshot_record,
     encode_announcement,
     encode_chunk,
     encode_manifest,
+    unpack_rows,
 )
 
 CHUNK = Chunk(1, 2, 3, "t", [(encode_key((1,)), msgspec.Raw(encode_row(("a",), (None,))), 4)])
@@ -45,6 +47,10 @@ def test_a_chunk_comes_back_with_its_rows_still_encoded():
     again = decode_chunk(encode_chunk(CHUNK))
     assert again == CHUNK
     assert decode_row(again.rows[0][1]) == {"a": None}
+
+
+def test_a_chunk_whose_rows_were_left_packed_is_the_same_once_they_are_unpacked():
+    assert unpack_rows(decode_packed_chunk(encode_chunk(CHUNK))) == CHUNK
 
 
 def test_a_manifest_and_an_announcement_come_back():
@@ -79,7 +85,7 @@ def test_a_snapshot_of_a_newer_major_version_asks_for_an_upgrade(data):
     [b"", b"\xc0", b"\x80", b"\x90", b"\x91\x00", b"\x91\x01", b"\x81\xa7version\x01", b"\x91" * 100_000],
 )
 def test_garbage_is_no_record_of_a_snapshot(data):
-    for decode in (decode_snapshot_record, decode_chunk, decode_manifest):
+    for decode in (decode_snapshot_record, decode_chunk, decode_packed_chunk, decode_manifest):
         with pytest.raises(BadEventError):
             decode(data)
 

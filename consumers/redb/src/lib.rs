@@ -10,6 +10,7 @@
 //! | write.rs       | what a transaction does to tables                     |
 //! | read.rs        | what a committed state answers                        |
 //! | keys.rs        | how keys stand in a table: as tuples, or as native values |
+//! | packed.rs      | rows as a snapshot's chunk packs them                 |
 //! | row.rs         | rows and pages of rows, as reads find them            |
 //! | value.rs       | the check that every stored value carries             |
 //! | errors.rs      | every way a call can fail                             |
@@ -24,6 +25,7 @@ mod edge;
 mod errors;
 mod exceptions;
 mod keys;
+mod packed;
 mod read;
 mod row;
 mod snapshot;

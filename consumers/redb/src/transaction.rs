@@ -13,6 +13,7 @@ use crate::convert::{Held, HeldTable, hold_meta, hold_tables, lend_meta, lend_ta
 use crate::edge::detached;
 use crate::errors::{Failure, Kind, Outcome};
 use crate::keys::KeyType;
+use crate::packed::unpack;
 use crate::snapshot::{Asked, Scanned};
 use crate::write;
 
@@ -138,6 +139,17 @@ impl WriteTransaction {
         let held = HeldTable::new(table, rows)?;
         let mut tables = [held.lend()];
         self.with(py, |transaction| write::put(transaction, &mut tables))
+    }
+
+    fn append_packed(&self, py: Python<'_>, table: &str, packed: Held<'_>) -> PyResult<Option<usize>> {
+        let packed = packed.lend();
+        self.with(py, |transaction| {
+            let Some(rows) = unpack(packed) else {
+                return Ok(None);
+            };
+            let count = rows.len();
+            Ok(write::put_fitting(transaction, table, rows)?.then_some(count))
+        })
     }
 
     #[pyo3(signature = (table, key_type="tuple"))]

@@ -74,6 +74,18 @@ pub fn put(transaction: &WriteTransaction, tables: &mut [TableOps<'_>]) -> Outco
     Ok(())
 }
 
+/// Writes rows of one table, if its keys can hold all of theirs; says whether they were written.
+pub fn put_fitting(transaction: &WriteTransaction, table: &str, mut ops: Vec<Op<'_>>) -> Outcome<bool> {
+    sort(&mut ops);
+    with_table!(transaction, table, |F, rows| {
+        let fitting = ops.iter().all(|op| F::own(op.key).is_some());
+        if fitting {
+            write_sorted::<F>(&mut rows, &ops)?;
+        }
+        Ok(fitting)
+    })
+}
+
 /// The rows that the transaction sees under these keys; a damaged one is none, since it is to be replaced.
 pub fn get_many(
     transaction: &WriteTransaction,
