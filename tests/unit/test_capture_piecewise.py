@@ -16,9 +16,11 @@ from tests.support.replica import Replica, assert_equal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from cdc.capture import SourceReader
+    from cdc.capture.reader import CaptureReader
 
 
 @pytest.fixture(autouse=True)
@@ -198,3 +200,47 @@ async def test_a_file_in_wal_mode_is_read_at_one_moment(
         await reader.state()
     async with capture.reading() as reader:
         assert not isinstance(reader, PiecewiseReader)
+
+
+async def test_where_every_piece_takes_too_long_a_backlog_is_not_read_row_by_row(
+    source: tuple[Capture, sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PIECE_ROWS_FIRST": 500, "PIECE_ROWS_MAX": 5_000, "MOMENT_SECONDS": 0.0}.items():
+        monkeypatch.setattr(limits, name, value)
+    capture, db = source
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    await capture.install()
+    rows = 2_000
+    db.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(rows)])
+    monkeypatch.setattr(limits, "SURVEY_ROWS", rows)
+    opened = 0
+
+    def moment() -> AbstractAsyncContextManager[CaptureReader]:
+        nonlocal opened
+        opened += 1
+        return capture.moment()
+
+    async with PiecewiseReader(moment) as reader:
+        state = await reader.state()
+        keys = {change[2] async for page in reader.changes(state.high - rows, state.high) for change in page}
+    assert len(keys) == rows
+    assert opened < 2 * rows / limits.PIECE_ROWS_MIN
+
+
+async def test_a_load_that_is_cut_short_by_time_misses_no_row(
+    source: tuple[Capture, sqlite3.Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PIECE_ROWS_FIRST": 500, "PIECE_ROWS_MAX": 5_000, "MOMENT_SECONDS": 0.0}.items():
+        monkeypatch.setattr(limits, name, value)
+    monkeypatch.setattr("cdc.source.threaded.SHORT_PAGE_SECONDS_MAX", 0.0)
+    capture, db = source
+    db.execute("CREATE TABLE t (a, b, PRIMARY KEY (a, b))")
+    db.executemany("INSERT INTO t VALUES (?, ?)", [(number // 7, number) for number in range(300)])
+    await capture.install()
+    async with capture.reading() as reader:
+        await reader.state()
+        replica = Replica()
+        replica.tables["t"], replica.quarantined["t"] = {}, set()
+        async for page in reader.rows("t"):
+            replica.apply(page)
+    assert_equal(replica, str(tmp_path / "source.db"), {"t": ["a", "b"]})
