@@ -159,8 +159,7 @@ class Loading:
         return fits_key_type(key, self._key_types.get(table, "tuple"))
 
     def _open(self) -> None:
-        with _file_errors(self._path):
-            self._clean_up()
+        remove_leftovers(self._path)
         # Nobody else reads it before it is whole: exclusive, which writes faster.
         self._store = Store.create(self._temporary, self._node, shared=False)
         self._transaction = self._store.database.begin()
@@ -168,13 +167,6 @@ class Loading:
             for definition in self._definitions:
                 self._transaction.truncate(definition.name, definition.key_type)
                 self._transaction.set_meta(definition_meta(definition.name, definition))
-
-    def _clean_up(self) -> None:
-        # Exactly our own names: "cache" must not take what "cache.redb" is loading for its leavings.
-        pattern = f"{glob.escape(self._path.name)}.{'[0-9a-f]' * 2 * _NAME_BYTES}{_SUFFIX}"
-        for left_behind in self._path.parent.glob(pattern):
-            _log.info("removing what an interrupted load left behind", file=str(left_behind))
-            left_behind.unlink(missing_ok=True)
 
     def _finish(self, checkpoint: Checkpoint) -> None:
         if self._transaction is None or self._store is None:
@@ -196,6 +188,20 @@ class Loading:
             self._store.close()
         self._store = self._transaction = None
         self._temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what killed loads of this cache left behind; for whoever holds its lock.
+
+    Raises:
+        CacheError: it cannot be removed.
+    """
+    # Exactly our own names: "cache" must not take what "cache.redb" is loading for its leavings.
+    pattern = f"{glob.escape(path.name)}.{'[0-9a-f]' * 2 * _NAME_BYTES}{_SUFFIX}"
+    with _file_errors(path):
+        for left_behind in path.parent.glob(pattern):
+            _log.info("removing what an interrupted load left behind", file=str(left_behind))
+            left_behind.unlink(missing_ok=True)
 
 
 @contextmanager

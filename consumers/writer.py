@@ -17,7 +17,7 @@ from consumers.live import Live
 from consumers.meta import Checkpoint
 from consumers.nodelock import NodeLock
 from consumers.orders import Orders
-from consumers.rebuild import Loading
+from consumers.rebuild import Loading, remove_leftovers
 from consumers.store import Store, redb_errors
 from schemas.errors import CacheBusyError, CacheCorruptError, CdcError, DamagedRowError
 from schemas.progress import under_way
@@ -99,7 +99,7 @@ class CacheWriter:
     async def __aenter__(self) -> Self:
         await self._acquire()
         try:
-            if await asyncio.to_thread(self.path.exists):
+            if await asyncio.to_thread(self._find):
                 await self._open_file(check=self._check)
             if self._listener is not None:
                 await self._listener.open(self)
@@ -274,6 +274,11 @@ class CacheWriter:
                 await asyncio.sleep(_LOCK_RETRY_SECONDS)
             else:
                 return
+
+    def _find(self) -> bool:
+        """Whether there is a cache; what a killed load left beside it may be as large, and goes."""
+        remove_leftovers(self.path)
+        return self.path.exists()
 
     async def _open_file(self, *, check: bool) -> None:
         try:
