@@ -97,6 +97,7 @@ class CacheConfig(msgspec.Struct, frozen=True):
         max_staleness_s: older than this, the node reports itself not ready.
         readers: whether other processes may read the file while it is written.
         check: when the whole file's integrity is checked before it is used.
+        verify_every_s: how often a running node has it compared with the source; None: never.
         commit_rows: rows gathered for one commit at most, from the preset; None: as many as are waiting.
     """
 
@@ -105,6 +106,7 @@ class CacheConfig(msgspec.Struct, frozen=True):
     max_staleness_s: float = 30.0
     readers: Literal["shared", "process"] = "shared"
     check: Literal["open", "unclean", "never"] = "open"
+    verify_every_s: float | None = None
     commit_rows: int | None = None
 
 

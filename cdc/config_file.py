@@ -172,6 +172,11 @@ def _refuse_lost_folder(cache: CacheConfig, source: SourceConfig | None) -> None
 
 def _refuse_contradictions(config: Config) -> None:
     source = config.source
+    if config.cache.verify_every_s is not None and config.cache.readers == "process":
+        raise UsageError(
+            'cache.verify_every reads the cache file beside the node, and cache.readers is "process"',
+            'set cache.readers = "shared", or leave verify_every out',
+        )
     settings = {name: table.settings for name, table in config.tables.items()}
     refuse_bad_bounds(settings, None if source is None else source.tables)
     if source is None:
@@ -195,7 +200,7 @@ def _refuse_contradictions(config: Config) -> None:
                 )
 
 
-_SECONDS = {key: f"{key}_s" for key in ("poll_interval", "log_retention", "max_staleness")}
+_SECONDS = {key: f"{key}_s" for key in ("poll_interval", "log_retention", "max_staleness", "verify_every")}
 
 _SOURCE: dict[str, Reader] = {
     "url": values.source_url,
@@ -214,6 +219,7 @@ _CACHE: dict[str, Reader] = {
     "max_staleness": values.duration,
     "readers": values.choice("shared", "process"),
     "check": values.choice("open", "unclean", "never"),
+    "verify_every": values.duration,
 }
 _TABLE: dict[str, Reader] = {
     "keep": read_keep,

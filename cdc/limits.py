@@ -104,6 +104,21 @@ DOCTOR_FREE_FILES_MIN = 1.5
 DOCTOR_ROWS_SECONDS_MAX = 5.0
 """How long the rows of a cache that a node writes are checked."""
 
+VERIFY_SECONDS_MAX = 3600.0
+"""How long a scheduled verification may take before it is ended."""
+
+VERIFY_REACH_SECONDS = 30.0
+"""How long it goes without reaching the source."""
+
+VERIFY_SETTLE_SECONDS = 1.0
+"""How long after a repair the cache is verified again."""
+
+VERIFY_NICE = 10
+"""By how much its process stands back behind the node's."""
+
+VERIFY_OUTPUT_BYTES_MAX = 64 * 1024
+"""What it may say: a number for each table that differs."""
+
 MOMENT_TRIES_MAX = 5
 """How often verify and its repair try to begin one of many short reads; about 2 s each while it is locked."""
 

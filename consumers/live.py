@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from consumers.meta import Checkpoint
@@ -14,6 +17,13 @@ MARKS_MAX = 1024
 
 _MARK_SECONDS = 0.05
 """How far apart they are remembered."""
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What a scheduled verification found: how many keys differ, by table."""
+
+    equal: bool
+    differences: dict[str, int] = {}
 
 
 class Live:
@@ -48,6 +58,8 @@ class Live:
         self.verified_equal: bool | None = None
         self.differences = 0
         """Keys that it found to differ."""
+        self.verify_soon = asyncio.Event()
+        """Rows were put right since it found some that differ."""
         self._fresh_at: float | None = None
         self._first_end: int | None = None
         self._marks: deque[tuple[float, int]] = deque(maxlen=MARKS_MAX)
@@ -57,6 +69,16 @@ class Live:
     def lag_seconds(self) -> float | None:
         """For how long nothing newer than what is applied is known; None before it once was level."""
         return None if self._fresh_at is None else max(0.0, time.monotonic() - self._fresh_at)
+
+    def verified(self, found: Verified, at: float) -> None:
+        """A verification ended at ``at`` (Unix time)."""
+        self.verified_at, self.verified_equal = at, found.equal
+        self.differences = sum(found.differences.values())
+
+    def repaired(self) -> None:
+        """Rows were put right, or all of them loaded anew: a verification that found some is out of date."""
+        if self.verified_equal is False:
+            self.verify_soon.set()
 
     @staticmethod
     def now_ms() -> int:

@@ -100,4 +100,5 @@ async def mend(writer: CacheWriter, request: Mend) -> int:
     writer.groups.quarantined |= marked
     writer.groups.quarantined -= lifted
     writer.live.mended += len(request.rows)
+    writer.live.repaired()
     return len(request.rows) - len(marked)

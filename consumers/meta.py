@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from schemas.definition import TableDefinition
-from schemas.errors import CacheCorruptError, UnsupportedVersionError
+from schemas.errors import CacheCorruptError, OutdatedFileError, UnsupportedVersionError
 from schemas.event import Head
 from schemas.position import Position
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Meta = dict[str, bytes | None]
 """Changes to the meta table, as ``consumers._redb`` takes them; None deletes."""
 
-FILE_FORMAT = 1
+FILE_FORMAT = 2
 IDENTITY_KEY = "identity"
 CHECKPOINT_KEY = "checkpoint"
 TABLE_KEY_PREFIX = "table:"
@@ -96,6 +96,7 @@ def read_identity(meta: Mapping[str, bytes]) -> Identity | None:
 
     Raises:
         UnsupportedVersionError: the file's layout is of a newer major version.
+        OutdatedFileError: it is of an earlier one.
         CacheCorruptError: the entry cannot be read.
     """
     identity = _read(meta, IDENTITY_KEY, Identity)
@@ -103,6 +104,11 @@ def read_identity(meta: Mapping[str, bytes]) -> Identity | None:
         raise UnsupportedVersionError(
             f"the cache file has format {identity.format}, this program knows up to {FILE_FORMAT}",
             "upgrade this program, or rebuild the cache with it",
+        )
+    if identity is not None and identity.format < FILE_FORMAT:
+        raise OutdatedFileError(
+            f"the cache file has format {identity.format}, this program reads {FILE_FORMAT}",
+            "its node loads it anew by itself: cdc sync, or start cdc run or cdc consume",
         )
     return identity
 

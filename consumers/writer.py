@@ -19,7 +19,7 @@ from consumers.nodelock import NodeLock
 from consumers.orders import Orders
 from consumers.rebuild import Loading, remove_leftovers
 from consumers.store import Store, redb_errors
-from schemas.errors import CacheBusyError, CacheCorruptError, CdcError, DamagedRowError
+from schemas.errors import CacheBusyError, CacheCorruptError, CdcError, DamagedRowError, OutdatedFileError
 from schemas.progress import under_way
 
 if TYPE_CHECKING:
@@ -244,6 +244,7 @@ class CacheWriter:
         await self._open_file(check=False)
         self.live.loads += 1
         self.live.rows_loaded += loading.rows
+        self.live.repaired()
 
     def _rows_now(self) -> int | None:
         database = self.database
@@ -285,6 +286,12 @@ class CacheWriter:
             store = await asyncio.to_thread(Store.open, self.path, shared=self._shared, check=check)
             self._applier = Applier(store)
             quarantined = await self._applier.quarantined()
+        except OutdatedFileError as error:
+            # It stays where it is until what is loaded takes its place.
+            _log.info("loading the cache file anew", reason=error.message)
+            await self._close_file()
+            self.groups = Groups(None)
+            return
         except CacheCorruptError as error:
             await self._set_aside(error)
             return

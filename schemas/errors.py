@@ -92,6 +92,10 @@ class CacheCorruptError(CacheError):
     """The cache file is damaged: it must be repaired or rebuilt, never trusted."""
 
 
+class OutdatedFileError(CacheCorruptError):
+    """The cache file is of an earlier format: it is loaded anew, and until then refused."""
+
+
 class DamagedRowError(CacheCorruptError):
     """A stored row fails its check: it is refused, the others are served."""
 

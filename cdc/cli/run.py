@@ -10,6 +10,7 @@ from cdc import embedded
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.parts import check_source_file, open_capture
 from cdc.cli.running import run_async
+from cdc.cli.scheduled import verifying
 from cdc.cli.sites import Http, NodeSite, serving_http
 from cdc.cli.standing import WriterProcess
 
@@ -29,7 +30,7 @@ def run(*, http: Http = None, common: Common = DEFAULTS) -> None:
 async def _run(config: Config, timeout_s: float, stop: asyncio.Event, http: str | None) -> None:
     source = config.need_source()
     process = WriterProcess(config, "run", timeout_s, standing=True)
-    async with serving_http(config.http, http, NodeSite(config, process)):
+    async with serving_http(config.http, http, NodeSite(config, process)), verifying(config, process.live):
         await embedded.run(
             partial(open_capture, config),
             process.open_writer,

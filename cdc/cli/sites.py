@@ -193,6 +193,11 @@ class NodeSite:
             ("mended_rows", "Rows put right by verify --repair and quarantine retry", live.mended),
         ):
             yield CounterMetricFamily(f"cdc_{name}", text, value=value)
+        if live.verified_at is not None:
+            equal = float(bool(live.verified_equal))
+            yield _gauge("cdc_verified_equal", "Whether the last verification found it equal", equal)
+            yield _gauge("cdc_verified_timestamp_seconds", "When that ended (Unix time)", live.verified_at)
+            yield _gauge("cdc_verified_differences", "Keys that it found to differ", live.differences)
         writer = self._process.desk.writer
         database = None if writer is None else writer.database
         if database is None:

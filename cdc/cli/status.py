@@ -124,6 +124,7 @@ async def status_document(config: Config, timeout_s: float) -> dict[str, Any]:
     state = _state(cache, lag)
     settled = state in ("live", "stopped") and lag.events == 0
     checkpoint = cache.checkpoint
+    verified = None if cache.node is None else cache.node.verified
     return {
         "source": None if source is None else _source_document(source, config.need_source().log_retention_s),
         "kafka": None if kafka is None else _kafka_document(kafka),
@@ -140,9 +141,11 @@ async def status_document(config: Config, timeout_s: float) -> dict[str, Any]:
             "state": state,
             "paused": cache.node is not None and cache.node.paused,
             "trouble": None if cache.node is None else cache.node.trouble,
+            "verified": None if verified is None else msgspec.to_builtins(verified),
         },
         "healthy": settled
         and not cache.quarantined
+        and (verified is None or verified.equal)
         and not (cache.node is not None and cache.node.paused)
         and (source is None or source.capture != "stale"),
     }
@@ -287,6 +290,9 @@ def _text(document: dict[str, Any]) -> Any:
     if cache["trouble"] is not None:
         rows.append(("", cache["trouble"]))
     rows.append(("", f"position {_position(cache['position'])}, node {cache['node']}"))
+    if cache["verified"] is not None and not cache["verified"]["equal"]:
+        found = counted(cache["verified"]["differences"], "key")
+        rows.append(("", f"DIFFERENT from the source, {found}: run cdc verify --repair"))
     if cache["quarantined"]:
         rows.append(("", f"{counted(cache['quarantined'], 'row')} QUARANTINED"))
     rows += [("", f"{name}: {counted(table['rows'], 'row')}") for name, table in cache["tables"].items()]

@@ -32,8 +32,17 @@ from schemas.errors import CacheError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from consumers.live import Live
     from consumers.writer import CacheWriter
     from schemas.position import Position
+
+
+class LastVerified(msgspec.Struct, frozen=True):
+    """The last scheduled verification: when it ended (Unix time in seconds), and keys found to differ."""
+
+    at: float
+    equal: bool
+    differences: int
 
 
 class NodeState(msgspec.Struct, frozen=True):
@@ -44,6 +53,7 @@ class NodeState(msgspec.Struct, frozen=True):
         lag_events: records of the topic that are not applied; None where that is not known.
         lag_seconds: for how long nothing newer than what is applied is known.
         trouble: why it does not go on now.
+        verified: when a scheduled verification last ended, and how.
     """
 
     kind: str
@@ -55,6 +65,7 @@ class NodeState(msgspec.Struct, frozen=True):
     lag_events: int | None
     lag_seconds: float | None
     trouble: str | None
+    verified: LastVerified | None = None
 
 
 class Desk:
@@ -115,6 +126,7 @@ class Desk:
             lag_events=None if writer.orders.paused else live.lag_events,
             lag_seconds=None if seconds is None else round(seconds, 3),
             trouble=live.trouble,
+            verified=_last_verified(live),
         )
 
     async def answer(self, request: Request) -> Any:  # noqa: C901, PLR0911, PLR0912 -- a table of requests
@@ -177,6 +189,12 @@ class Desk:
                 return await writer.orders.ask(partial(drop, writer, keys))
             case _:
                 raise UsageError("this is no request of this version", "use one version")
+
+
+def _last_verified(live: Live) -> LastVerified | None:
+    if live.verified_at is None or live.verified_equal is None:
+        return None
+    return LastVerified(round(live.verified_at, 3), live.verified_equal, live.differences)
 
 
 async def _stands_still() -> None:

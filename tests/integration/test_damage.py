@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import zlib
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from cdc.embedded import sync
 from consumers import _redb, limits
 from consumers.cache import Cache
 from consumers.cache_path import MAGIC
+from consumers.meta import Identity, identity_meta
 from consumers.opening import open_to_read
 from consumers.verify import Verification
 from consumers.writer import CacheWriter
@@ -170,3 +172,37 @@ def test_a_key_that_is_damaged_ends_a_comparison_that_could_not_be_trusted(
     done = cdc("verify", "--source", source, "--cache", path, code=(FAILED, DIFFERENT))
     if done.code == FAILED:
         assert "cdc rebuild" in done.error
+
+
+def test_a_row_of_another_table_is_no_row_of_this_one(tmp_path: Path):
+    path = tmp_path / "cache.redb"
+    key, value = encode_key(("one",)), b"x" * 100
+    with _redb.Database.create(path) as database:
+        database.apply({"left": [(key, value, 7)], "rght": [(key, value, 7)]}, {})
+    content = path.read_bytes()
+    body = value + (7).to_bytes(8, "little")
+    left, right = (
+        body + zlib.crc32(name + b"\0" + key + body).to_bytes(4, "little") for name in (b"left", b"rght")
+    )
+    assert left in content
+    # As if the page of one had been written where that of the other belongs.
+    path.write_bytes(content.replace(right, left))
+    with _redb.Database.open_read_only(path) as database:
+        assert database.get("left", key) == value
+        with pytest.raises(_redb.DamagedRowError):
+            database.get("rght", key)
+
+
+def test_a_file_of_an_earlier_format_is_refused_to_readers_and_loaded_anew_by_its_node(
+    source: Path, expected: Expected, tmp_path: Path
+):
+    path = tmp_path / "cache.redb"
+    cdc("sync", "--source", source, "--cache", path)
+    with _redb.Database.open(path) as database:
+        database.apply({}, identity_meta(Identity("node-a", 0, format=1)))
+    assert "format 1" in cdc("get", "texts", "key 00102", "--cache", path, code=FAILED).error
+    done = cdc("sync", "--source", source, "--cache", path)
+    assert "loading the cache file anew" in done.stderr
+    with Cache.open(path) as cache:
+        assert cache.get("texts", "key 00102") == expected["texts"]["key 00102"]
+    assert not list(tmp_path.glob("*.corrupt-*"))

@@ -210,3 +210,42 @@ def test_a_counting_record_without_a_row_is_quarantined_told_and_brought_back(
 async def send(bootstrap: str, topic: str, name: bytes, value: bytes) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
         await producer.send_and_wait(topic, value, key=name, partition=0)
+
+
+def test_a_node_that_verifies_on_schedule_is_unhealthy_from_a_difference_until_its_repair(tmp_path: Path):
+    pair = Pair(tmp_path)
+    pair.damage()
+    (tmp_path / "cdc.toml").write_text('[cache]\nverify_every = "300ms"\n')
+    with Running(tmp_path, "run", *pair.here, "--config", tmp_path / "cdc.toml") as node:
+
+        def status() -> dict[str, Any]:
+            return cdc("status", *pair.here, "--json").json
+
+        def verified() -> dict[str, Any] | None:
+            return status()["cache"]["verified"]
+
+        found = wait_until(verified, 30.0, "a verification has ended")
+        assert (found["equal"], found["differences"]) == (False, 3)
+        assert not status()["healthy"]
+        node.wait_for("the cache differs from its source")
+        assert any("cdc verify --repair" in str(line) for line in node.stderr.splitlines())
+        cdc("verify", "--repair", *pair.here)
+        wait_until(lambda: status()["healthy"], 30.0, "it was verified again, and is equal")
+        found = verified()
+        assert found is not None
+        assert (found["equal"], found["differences"]) == (True, 0)
+
+
+def test_to_verify_on_schedule_a_source_and_a_shared_file_are_needed(tmp_path: Path):
+    Pair(tmp_path)
+    config = tmp_path / "cdc.toml"
+    config.write_text('[cache]\nreaders = "process"\nverify_every = "1h"\n')
+    usage = 2
+    assert (
+        "readers"
+        in cdc("run", "--config", config, "--source", tmp_path / "app.db", code=usage, cwd=tmp_path).error
+    )
+    config.write_text(
+        '[cache]\nverify_every = "1h"\n[kafka]\nbootstrap_servers = "localhost:1"\ntopic = "t"\n'
+    )
+    assert "no source" in cdc("consume", "--config", config, code=usage, cwd=tmp_path).error

@@ -7,6 +7,7 @@ import pytest
 
 from consumers.meta import (
     CHECKPOINT_KEY,
+    FILE_FORMAT,
     Checkpoint,
     Identity,
     checkpoint_meta,
@@ -60,7 +61,7 @@ def test_an_entry_that_cannot_be_read_is_damage(data: bytes):
 
 
 def test_a_file_of_a_newer_format_is_refused():
-    meta = present(identity_meta(Identity("node-a", 0, format=2)))
+    meta = present(identity_meta(Identity("node-a", 0, format=FILE_FORMAT + 1)))
     with pytest.raises(UnsupportedVersionError, match="upgrade"):
         read_identity(meta)
 

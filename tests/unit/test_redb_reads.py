@@ -146,5 +146,5 @@ def test_stored_values_end_with_what_checks_them(tmp_path: Path) -> None:
         database.apply({"t": [(key, row, change_id)]}, {"the name": b"the value"})
     content = path.read_bytes()
     body = row + change_id.to_bytes(8, "little")
-    assert key + body + zlib.crc32(key + body).to_bytes(4, "little") in content
+    assert key + body + zlib.crc32(b"t\0" + key + body).to_bytes(4, "little") in content
     assert b"the name" + b"the value" + zlib.crc32(b"the namethe value").to_bytes(4, "little") in content

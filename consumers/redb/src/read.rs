@@ -11,7 +11,7 @@ use redb::{
 use crate::errors::{Failure, Outcome};
 use crate::keys::{BLOB, Bytes, Form, Integer, KeyType, Text, Tuple};
 use crate::row::{Found, Page, Row, collect};
-use crate::value::open_meta;
+use crate::value::{Seal, open_meta};
 
 /// Tables whose names begin so are this program's own, not the user's.
 pub const OWN_PREFIX: &str = "_cdc_";
@@ -222,7 +222,7 @@ fn get_checked<F: Form>(table: &Rows<F>, name: &str, key: &[u8]) -> Outcome<Opti
         return Ok(None);
     };
     match table.get(F::lend(&native))? {
-        Some(stored) => Row::checked::<F>(name, key, &native, stored).map(Some),
+        Some(stored) => Row::checked::<F>(name, Seal::of(name, F::SALT), key, &native, stored).map(Some),
         None => Ok(None),
     }
 }

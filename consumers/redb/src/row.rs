@@ -4,7 +4,7 @@ use redb::{AccessGuard, Range, Value};
 
 use crate::errors::{Failure, Outcome};
 use crate::keys::{Encoded, Form, Span};
-use crate::value::open_row;
+use crate::value::{Seal, open_row};
 
 /// A row whose check holds; its bytes stay in redb's page until Python copies them.
 pub struct Row<'t> {
@@ -17,13 +17,14 @@ impl<'t> Row<'t> {
     /// `key` is the encoded one, which Python is told where the check fails.
     pub fn checked<F: Form>(
         table: &str,
+        seal: Seal,
         key: &[u8],
         native: &F::Owned<'_>,
         stored: AccessGuard<'t, &'static [u8]>,
     ) -> Outcome<Self> {
         let lent = F::lend(native);
         let bytes = F::Native::as_bytes(&lent);
-        let Some((row, change_id)) = open_row(F::SALT, bytes.as_ref(), stored.value()) else {
+        let Some((row, change_id)) = open_row(seal, bytes.as_ref(), stored.value()) else {
             return Err(Failure::damaged(table, key));
         };
         let length = row.len();
@@ -78,12 +79,13 @@ fn take<'t, F: Form>(
 ) -> Outcome<Vec<Found<'t>>> {
     let mut found = Vec::new();
     let mut bytes: usize = 0;
+    let seal = Seal::of(table, F::SALT);
     for entry in entries.take(page.rows_max) {
         let (native, stored) = entry?;
         let key = F::encode(native);
         bytes += key.bytes().len() + stored.value().len();
         let row = match F::own(key.bytes()) {
-            Some(native) => Row::checked::<F>(table, key.bytes(), &native, stored)?,
+            Some(native) => Row::checked::<F>(table, seal, key.bytes(), &native, stored)?,
             None => return Err(Failure::damaged(table, key.bytes())),
         };
         found.push(Found { key, row });

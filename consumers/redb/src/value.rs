@@ -5,7 +5,7 @@
 //!
 //! | table       | stored value                                                             |
 //! |-------------|--------------------------------------------------------------------------|
-//! | user tables | row, change id (u64 little-endian), CRC-32 over key, row and change id   |
+//! | user tables | row, change id (u64 little-endian), CRC-32 over table, 0x00, key, row and change id |
 //! | of native keys | the same; before the key the CRC covers a byte for its class: 0x02 integer, 0x04 text, 0x05 bytes |
 //! | `_cdc_meta` | value, CRC-32 over name and value                                        |
 //!
@@ -18,40 +18,57 @@ use crate::errors::{Failure, Outcome};
 const CHANGE_ID: usize = size_of::<u64>();
 const CRC: usize = size_of::<u32>();
 
+/// What the checks of one table's rows begin with: its name, so that a page of another one is never taken
+/// for its own, and the salt of its form. Made once for many rows.
+#[derive(Clone, Copy)]
+pub struct Seal(u32);
+
+impl Seal {
+    /// Nothing before the key: the meta table's.
+    const NONE: Self = Self(0);
+
+    pub fn of(table: &str, salt: &[u8]) -> Self {
+        let mut hasher = Hasher::new();
+        hasher.update(table.as_bytes());
+        hasher.update(&[0]);
+        hasher.update(salt);
+        Self(hasher.finalize())
+    }
+}
+
 /// Writes the stored form of a row into `stored`, replacing what was there.
-pub fn seal_row(stored: &mut Vec<u8>, salt: &[u8], key: &[u8], row: &[u8], change_id: u64) {
+pub fn seal_row(stored: &mut Vec<u8>, seal: Seal, key: &[u8], row: &[u8], change_id: u64) {
     stored.clear();
     stored.reserve(row.len() + CHANGE_ID + CRC);
     stored.extend_from_slice(row);
     stored.extend_from_slice(&change_id.to_le_bytes());
-    let crc = checksum(salt, key, stored);
+    let crc = checksum(seal, key, stored);
     stored.extend_from_slice(&crc.to_le_bytes());
 }
 
 /// The row and the change id in a stored value, if its check holds.
-pub fn open_row<'a>(salt: &[u8], key: &[u8], stored: &'a [u8]) -> Option<(&'a [u8], u64)> {
-    let (row, change_id) = checked(salt, key, stored)?.split_last_chunk::<CHANGE_ID>()?;
+pub fn open_row<'a>(seal: Seal, key: &[u8], stored: &'a [u8]) -> Option<(&'a [u8], u64)> {
+    let (row, change_id) = checked(seal, key, stored)?.split_last_chunk::<CHANGE_ID>()?;
     Some((row, u64::from_le_bytes(*change_id)))
 }
 
 pub fn seal_meta(stored: &mut Vec<u8>, name: &str, value: &[u8]) {
     stored.clear();
     stored.extend_from_slice(value);
-    stored.extend_from_slice(&checksum(&[], name.as_bytes(), value).to_le_bytes());
+    stored.extend_from_slice(&checksum(Seal::NONE, name.as_bytes(), value).to_le_bytes());
 }
 
 pub fn open_meta<'a>(table: &str, name: &str, stored: &'a [u8]) -> Outcome<&'a [u8]> {
-    checked(&[], name.as_bytes(), stored).ok_or_else(|| Failure::damaged(table, name.as_bytes()))
+    checked(Seal::NONE, name.as_bytes(), stored).ok_or_else(|| Failure::damaged(table, name.as_bytes()))
 }
 
-fn checked<'a>(salt: &[u8], key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
+fn checked<'a>(seal: Seal, key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
     let (body, crc) = stored.split_last_chunk::<CRC>()?;
-    (checksum(salt, key, body) == u32::from_le_bytes(*crc)).then_some(body)
+    (checksum(seal, key, body) == u32::from_le_bytes(*crc)).then_some(body)
 }
 
-fn checksum(salt: &[u8], key: &[u8], body: &[u8]) -> u32 {
-    let mut hasher = Hasher::new();
-    hasher.update(salt);
+fn checksum(seal: Seal, key: &[u8], body: &[u8]) -> u32 {
+    let mut hasher = Hasher::new_with_initial(seal.0);
     hasher.update(key);
     hasher.update(body);
     hasher.finalize()

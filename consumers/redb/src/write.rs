@@ -8,7 +8,7 @@ use crate::errors::{Failure, Kind, Outcome};
 use crate::keys::{Bytes, Form, Integer, KeyType, Text, Tuple, wrong_key};
 use crate::read::{META, META_NAME, OWN_PREFIX, key_type_entry, marked, native_type, rows_of};
 use crate::row::{Found, Page, Row, collect};
-use crate::value::{seal_meta, seal_row};
+use crate::value::{Seal, seal_meta, seal_row};
 
 /// Runs a piece of code with `$form` and `$rows` as a table's, which is made where there is none.
 macro_rules! with_table {
@@ -69,7 +69,11 @@ type Rows<'txn, F> = Table<'txn, <F as Form>::Native, &'static [u8]>;
 pub fn put(transaction: &WriteTransaction, tables: &mut [TableOps<'_>]) -> Outcome<()> {
     for TableOps { table, ops } in tables {
         sort(ops);
-        with_table!(transaction, table, |F, rows| write_sorted::<F>(&mut rows, ops)?);
+        with_table!(transaction, table, |F, rows| write_sorted::<F>(
+            &mut rows,
+            Seal::of(table, F::SALT),
+            ops
+        )?);
     }
     Ok(())
 }
@@ -80,7 +84,7 @@ pub fn put_fitting(transaction: &WriteTransaction, table: &str, mut ops: Vec<Op<
     with_table!(transaction, table, |F, rows| {
         let fitting = ops.iter().all(|op| F::own(op.key).is_some());
         if fitting {
-            write_sorted::<F>(&mut rows, &ops)?;
+            write_sorted::<F>(&mut rows, Seal::of(table, F::SALT), &ops)?;
         }
         Ok(fitting)
     })
@@ -93,13 +97,14 @@ pub fn get_many(
     keys: &[&[u8]],
 ) -> Outcome<Vec<Option<Vec<u8>>>> {
     with_table!(transaction, table, |F, rows| {
+        let seal = Seal::of(table, F::SALT);
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
             found.push(match F::own(key) {
                 None => None,
                 Some(native) => match rows.get(F::lend(&native))? {
                     None => None,
-                    Some(stored) => Row::checked::<F>(table, key, &native, stored)
+                    Some(stored) => Row::checked::<F>(table, seal, key, &native, stored)
                         .ok()
                         .map(|row| row.bytes().to_vec()),
                 },
@@ -229,7 +234,7 @@ fn sort(ops: &mut Vec<Op<'_>>) {
 }
 
 /// Keys above the table's last go through a cursor, three times as fast as one by one.
-fn write_sorted<F: Form>(table: &mut Rows<'_, F>, ops: &[Op<'_>]) -> Outcome<()> {
+fn write_sorted<F: Form>(table: &mut Rows<'_, F>, seal: Seal, ops: &[Op<'_>]) -> Outcome<()> {
     let above = match table.last()? {
         Some((last, _)) => {
             let last = F::encode(last);
@@ -249,7 +254,7 @@ fn write_sorted<F: Form>(table: &mut Rows<'_, F>, ops: &[Op<'_>]) -> Outcome<()>
             Some(row) => {
                 seal_row(
                     &mut stored,
-                    F::SALT,
+                    seal,
                     F::Native::as_bytes(&key).as_ref(),
                     row,
                     op.change_id,
@@ -268,7 +273,7 @@ fn write_sorted<F: Form>(table: &mut Rows<'_, F>, ops: &[Op<'_>]) -> Outcome<()>
             let key = F::lend(&native);
             seal_row(
                 &mut stored,
-                F::SALT,
+                seal,
                 F::Native::as_bytes(&key).as_ref(),
                 row,
                 op.change_id,

@@ -86,10 +86,11 @@ fn mismatch(error: &(dyn Error + 'static)) -> bool {
 
 fn print_rows<N: Native>(state: &ReadTransaction, table: &str, output: &mut impl Write) -> Outcome<()> {
     let rows = state.open_table(TableDefinition::<N::Type, &[u8]>::new(table))?;
+    let seal = [table.as_bytes(), &[0], N::SALT].concat();
     for entry in rows.iter()? {
         let (key, stored) = entry?;
         let bytes = <N::Type as redb::Value>::as_bytes(&key.value()).as_ref().to_vec();
-        let (row, change_id) = checked_row(N::SALT, &bytes, stored.value())
+        let (row, change_id) = checked_row(&seal, &bytes, stored.value())
             .ok_or_else(|| format!("a damaged row in {table}: its checksum does not hold"))?;
         writeln!(
             output,
@@ -103,15 +104,15 @@ fn print_rows<N: Native>(state: &ReadTransaction, table: &str, output: &mut impl
 }
 
 /// A stored row without its trailer, and the change id in it; none where the check does not hold.
-fn checked_row<'a>(salt: &[u8], key: &[u8], stored: &'a [u8]) -> Option<(&'a [u8], u64)> {
-    let (row, change_id) = checked(salt, key, stored)?.split_last_chunk::<8>()?;
+fn checked_row<'a>(seal: &[u8], key: &[u8], stored: &'a [u8]) -> Option<(&'a [u8], u64)> {
+    let (row, change_id) = checked(seal, key, stored)?.split_last_chunk::<8>()?;
     Some((row, u64::from_le_bytes(*change_id)))
 }
 
-fn checked<'a>(salt: &[u8], key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
+fn checked<'a>(seal: &[u8], key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
     let (body, crc) = stored.split_last_chunk::<4>()?;
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(salt);
+    hasher.update(seal);
     hasher.update(key);
     hasher.update(body);
     (hasher.finalize() == u32::from_le_bytes(*crc)).then_some(body)
