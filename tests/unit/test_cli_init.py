@@ -39,7 +39,7 @@ def test_what_is_commented_out_is_allowed_and_shows_the_defaults(tmp_path: Path)
     path.write_text("\n".join(line for line in lines if not line.startswith("tables")))
     config, bare = load(path), load(None)
     assert config.need_source().poll_interval_s == 0.05
-    assert config.cache == CacheConfig(bare.cache.path, "node-a")
+    assert config.cache == CacheConfig(bare.cache.path, "node-a", verify_every_s=21_600.0)
     assert set(document) == {"source", "kafka", "cache", "tables", "http"}
 
 
