@@ -137,7 +137,9 @@ class Poller:
                 if remakes > REMAKES_MAX:
                     raise
                 _log.info("remaking capture", reason=stale.message)
-                await self._capture.install()
+                report = await self._capture.install()
+                for name in sorted(set(report.changed).difference(report.tables)):
+                    _log.warning("a table leaves: it is dropped, or can be captured no more", table=name)
 
     async def _secure(self, tries: int) -> None:
         """Writes a lease, so that nothing the load will need is pruned while it lasts.

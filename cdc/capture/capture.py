@@ -75,6 +75,7 @@ class Capture:
             overrides.
         hash_key: what columns are hashed with, where settings say so.
         auth_token: what a server knows us by.
+        strict: listed tables must be there when they are looked at first.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Capture:
         optional: Collection[str] = (),
         hash_key: HashKey | None = None,
         auth_token: str | None = None,
+        strict: bool = True,
     ) -> None:
         self._url = url
         self._auth_token = auth_token
@@ -101,7 +103,7 @@ class Capture:
         self._client: Client | None = None
         self._known: _Known | None = None
         # What was asked for is checked strictly once: a table dropped later just leaves.
-        self._checked = False
+        self._checked = not strict
 
     async def __aenter__(self) -> Self:
         self._client = await open_client(self._url, auth_token=self._auth_token, watch=LOG)

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from schemas.position import Position
 
 
-def open_capture(config: Config) -> Capture:
+def open_capture(config: Config, *, strict: bool = True) -> Capture:
     """The source's capture, not opened yet.
+
+    Args:
+        config: the whole of it.
+        strict: a listed table that is not there is refused, as where a command begins to work.
 
     Raises:
         UsageError: no source is configured.
@@ -41,6 +45,7 @@ def open_capture(config: Config) -> Capture:
         optional=config.optional,
         hash_key=HashKey(source.hash_key.reveal()) if hashed and source.hash_key is not None else None,
         auth_token=token,
+        strict=strict,
     )
 
 

@@ -173,7 +173,8 @@ def _cache_status(config: Config) -> CacheStatus:
 async def _source_status(config: Config, head: Head | None) -> SourceStatus:
     found = SourceStatus(shown_url(config.need_source().url))
     try:
-        async with open_capture(config) as capture:
+        # A table that was dropped under a running node has left: that is no fault of what goes on.
+        async with open_capture(config, strict=False) as capture:
             found.reachable = True
             if not await capture.installed():
                 found.capture = "not installed"
@@ -190,7 +191,7 @@ async def _source_status(config: Config, head: Head | None) -> SourceStatus:
             except CdcError as error:
                 if isinstance(error, SourceError):
                     raise
-                found.capture = "stale"
+                found.capture, found.trouble = "stale", error.message
     except SourceError as error:
         found.reachable = isinstance(error, SourceLockedError)
         found.trouble = error.message

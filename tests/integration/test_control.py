@@ -259,3 +259,24 @@ def test_the_lock_alone_makes_nobody(tmp_path: Path):
         assert listening_address(cache) is None
     finally:
         lock.release()
+
+
+def test_a_table_of_the_settings_that_is_dropped_under_a_node_leaves_with_a_warning(tmp_path: Path):
+    source, cache, config = tmp_path / "app.db", tmp_path / "cache.redb", tmp_path / "cdc.toml"
+    config.write_text('[tables.t]\nindex = ["v"]\n')
+    for statement in (
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v)",
+        "CREATE TABLE u (id INTEGER PRIMARY KEY)",
+    ):
+        run(source, statement)
+    here = ("--config", config, "--source", source, "--cache", cache)
+    with Running(tmp_path, "run", *here) as node:
+        wait_until(
+            lambda: cache.exists() and status(here)["cache"]["state"] == "live", 20, "the node is live"
+        )
+        run(source, "DROP TABLE t")
+        wait_until(lambda: list(status(here)["cache"]["tables"]) == ["u"], 20, "the table has left")
+        told = status(here)
+        assert (told["source"]["capture"], told["healthy"]) == ("ok", True), told
+        left = [record for record in node.records if record.get("table") == "t"]
+        assert [record["level"] for record in left] == ["warning"]
