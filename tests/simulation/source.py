@@ -19,7 +19,7 @@ from cdc.capture import piecewise, queries, reader
 from cdc.capture.ddl import INSERT_CONTROL_ROW, NO_TABLE_ID, OP_EPOCH, OP_SETTINGS
 from cdc.capture.errors import CaptureStaleError
 from cdc.capture.identifiers import META
-from cdc.capture.install import Registered
+from cdc.capture.install import InstallReport, Registered
 from cdc.capture.select import Selected
 from cdc.capture.table import KeyColumn, Table
 from cdc.source.client import ResultSet, Statement
@@ -442,7 +442,7 @@ class SimCapture:
         self._seen_version = self.source.version
         return changed
 
-    async def install(self) -> None:
+    async def install(self) -> InstallReport:
         async with self.source.writing() as transaction:
             contents, source = transaction.contents, self.source
             if contents.meta is None:
@@ -457,6 +457,7 @@ class SimCapture:
             source.world.install_tables(contents, registered, triggers)
             contents.registered = tuple(sorted(registered.values(), key=lambda entry: entry.id))
             contents.triggers = triggers
+        return InstallReport(created=False, tables=list(self.source.now.schema), skipped=[])
 
     async def mark(self) -> None:
         async with self.source.writing() as transaction:
