@@ -104,6 +104,18 @@ DOCTOR_FREE_FILES_MIN = 1.5
 DOCTOR_ROWS_SECONDS_MAX = 5.0
 """How long the rows of a cache that a node writes are checked."""
 
+DAMAGED_KEYS_MAX = 500
+"""Damaged rows that a node is told of and mends in one go."""
+
+DAMAGED_PAUSE_SECONDS = 1.0
+"""Pause after that."""
+
+DAMAGED_ROWS_MAX = 10
+"""Damaged rows after which a node without a source loads everything anew."""
+
+DAMAGED_REBUILD_SECONDS = 3600.0
+"""How often it does that at most."""
+
 VERIFY_SECONDS_MAX = 3600.0
 """How long a scheduled verification may take before it is ended."""
 

@@ -12,7 +12,7 @@ from consumers import _redb
 from consumers.marks import decode_mark
 from consumers.meta import QUARANTINE_TABLE, read_checkpoint, read_definitions
 from consumers.opening import open_to_read
-from consumers.store import redb_errors
+from consumers.telling import reader_errors
 from consumers.view import SNAPSHOT_S_MAX, View, check_key, definition_of
 from consumers.watch import Watch
 from schemas.codec import decode_row
@@ -85,7 +85,7 @@ class Cache:
         try:
             data = self._current().get(table, encode_key(key))
         except _redb.RedbError:
-            with redb_errors(self._path):
+            with reader_errors(self._path):
                 raise
         if data is not None:
             return decode_row(data)
@@ -247,7 +247,7 @@ class Cache:
         return self._call(_redb.Database.meta)
 
     def _call(self, work: Callable[[_redb.Database], _Result]) -> _Result:
-        with redb_errors(self._path):
+        with reader_errors(self._path):
             return work(self._current())
 
     def _current(self) -> _redb.Database:

@@ -106,3 +106,12 @@ UNSAID_MAX = 1_000
 
 INDEX_LOT_BYTES = 16 * 1024 * 1024
 """Entries of an index that are sorted and written at a time when it is built; four times that in memory."""
+
+TELL_PAUSE_SECONDS = 0.2
+"""How often a reader's process tells the node of damaged rows."""
+
+TELL_SECONDS = 0.5
+"""How long it waits for the node to take note."""
+
+TOLD_KEY_BYTES_MAX = 64 * 1024
+"""A longer key is not told."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from consumers import _redb
 from consumers.indexes import indexes_of
 from consumers.meta import read_checkpoint, read_definitions
-from consumers.store import redb_errors
+from consumers.telling import reader_errors
 from schemas.codec import decode_row
 from schemas.errors import ExpiredError, UsageError
 from schemas.keys import begins_with, decode_key, encode_key, text_prefix
@@ -217,7 +217,7 @@ class View:
             self._timer.start()
 
     def _read(self, read: Callable[[_redb.Snapshot], _Result], *, renewing: bool = False) -> _Result:
-        with redb_errors(self._path):
+        with reader_errors(self._path):
             if renewing and self._renews and time.monotonic() - self._taken_s > SNAPSHOT_S_MAX:
                 self._snapshot.close()
                 self._definitions = None

@@ -13,6 +13,7 @@ from cdc.cli.parts import kafka_parts, load_from_source
 from cdc.cli.results import print_progress
 from cdc.cli.running import run_async
 from cdc.cli.scheduled import verifying
+from cdc.cli.self_mending import mending_itself
 from cdc.cli.sites import Http, NodeSite, serving_http
 from cdc.cli.standing import WriterProcess
 from consumers.following import follow_forever, follow_once
@@ -50,7 +51,11 @@ def consume(
 async def _consume(config: Config, timeout_s: float, stop: asyncio.Event, http: str | None) -> None:
     clients, topics = kafka_parts(config)
     process = WriterProcess(config, "consume", timeout_s, standing=True)
-    async with serving_http(config.http, http, NodeSite(config, process)), verifying(config, process.live):
+    async with (
+        serving_http(config.http, http, NodeSite(config, process)),
+        verifying(config, process.live),
+        mending_itself(config, process),
+    ):
         told = QuarantineTopic(clients.producer, topics.quarantine, config.cache.node)
         await follow_forever(
             process.open_writer, clients.consumer, topics, stop, load_from_source(config), told

@@ -11,6 +11,7 @@ from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.parts import check_source_file, open_capture
 from cdc.cli.running import run_async
 from cdc.cli.scheduled import verifying
+from cdc.cli.self_mending import mending_itself
 from cdc.cli.sites import Http, NodeSite, serving_http
 from cdc.cli.standing import WriterProcess
 
@@ -30,7 +31,11 @@ def run(*, http: Http = None, common: Common = DEFAULTS) -> None:
 async def _run(config: Config, timeout_s: float, stop: asyncio.Event, http: str | None) -> None:
     source = config.need_source()
     process = WriterProcess(config, "run", timeout_s, standing=True)
-    async with serving_http(config.http, http, NodeSite(config, process)), verifying(config, process.live):
+    async with (
+        serving_http(config.http, http, NodeSite(config, process)),
+        verifying(config, process.live),
+        mending_itself(config, process),
+    ):
         await embedded.run(
             partial(open_capture, config),
             process.open_writer,

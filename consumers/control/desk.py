@@ -10,6 +10,7 @@ import msgspec
 
 from consumers import limits
 from consumers.control.messages import (
+    Damaged,
     Drop,
     Hold,
     LetGo,
@@ -91,6 +92,8 @@ class Desk:
         self._max_staleness_s = max_staleness_s
         self._reread = reread
         self._server: ControlServer | None = None
+        self.told_of_damage: Callable[[str, bytes], None] | None = None
+        """Takes note of a damaged row, where the node mends such by itself."""
         self.writer: CacheWriter | None = None
         """The open writer; None while there is none."""
 
@@ -183,6 +186,10 @@ class Desk:
                 return None
             case Mend():
                 return await writer.orders.ask(partial(mend, writer, request))
+            case Damaged(table=table, key=key):
+                if self.told_of_damage is not None:
+                    self.told_of_damage(table, key)
+                return None
             case RetryStored(keys=keys):
                 return await writer.orders.ask(partial(retry_stored, writer, keys))
             case Drop(keys=keys):

@@ -64,6 +64,13 @@ class Mend(msgspec.Struct, frozen=True, tag="mend", tag_field="command"):
     rows: list[MendRow]
 
 
+class Damaged(msgspec.Struct, frozen=True, tag="damaged", tag_field="command"):
+    """A reader met a row whose check does not hold; noted, and mended soon."""
+
+    table: str
+    key: bytes
+
+
 class RetryStored(msgspec.Struct, frozen=True, tag="retry-stored", tag_field="command"):
     """Try to apply what was stored of quarantined rows; of all of them where no key is given."""
 
@@ -92,6 +99,7 @@ Request = (
     | Hold
     | LetGo
     | Mend
+    | Damaged
     | RetryStored
     | Drop
     | ListQuarantined

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +19,7 @@ from consumers.marks import QuarantineMark, encode_mark
 from consumers.meta import QUARANTINE_TABLE
 from schemas import encode_key, encode_row, encode_values
 from schemas.codec import decode_event, encode_event
+from schemas.errors import DamagedRowError
 from schemas.event import Op
 from schemas.keys import record_key
 from tests.support.commands import Running, cdc
@@ -249,3 +250,65 @@ def test_to_verify_on_schedule_a_source_and_a_shared_file_are_needed(tmp_path: P
         '[cache]\nverify_every = "1h"\n[kafka]\nbootstrap_servers = "localhost:1"\ntopic = "t"\n'
     )
     assert "no source" in cdc("consume", "--config", config, code=usage, cwd=tmp_path).error
+
+
+def test_a_row_that_a_reader_met_damaged_is_mended_by_the_running_node_alone(tmp_path: Path):
+    pair = Pair(tmp_path)
+    pair.run("INSERT INTO t VALUES (1000, 'a value that is found once in the file')")
+    with Running(tmp_path, "run", *pair.here) as node:
+        wait_until(lambda: pair.row(1000), 30.0, "the node has applied it")
+        content = pair.cache.read_bytes()
+        value = b"a value that is found once"
+        with pair.cache.open("r+b") as file:
+            # In every place: pages that are no longer used hold it, too.
+            at = content.find(value)
+            while at >= 0:
+                file.seek(at)
+                file.write(b"A")
+                at = content.find(value, at + 1)
+        error = cdc("get", "t", "1000", *pair.here, code=1).error
+        assert "is damaged" in error
+        node.wait_for("mended damaged rows")
+        row = cdc("get", "t", "1000", *pair.here, "--json").json["row"]
+        assert row == {"id": 1000, "v": "a value that is found once in the file"}
+        assert cdc("verify", *pair.here, "--json").json["equal"]
+
+
+@pytest.mark.slow
+def test_a_node_without_a_source_loads_everything_anew_after_several_damaged_rows(
+    kafka: KafkaBroker, topic: str, tmp_path: Path
+):
+    pair = Pair(tmp_path)
+    kafka_flags = ("--bootstrap-servers", kafka.bootstrap, "--topic", topic)
+    cdc("poll", "--once", "--source", pair.source, *kafka_flags)
+    path = tmp_path / "node.redb"
+    with Running(tmp_path, "consume", "--cache", path, *kafka_flags) as node:
+        wait_until(
+            lambda: path.exists() and cdc("scan", "t", "--cache", path).json_lines, 30.0, "it is loaded"
+        )
+        content = bytearray(path.read_bytes())
+        for number in range(10, 51):
+            value = f"\xa1v\xa3v{number}".encode("latin-1")
+            at = content.find(value)
+            while at >= 0:
+                content[at + 3] = ord("w")
+                at = content.find(value)
+        with path.open("r+b") as file:
+            file.write(content)
+        damaged = list(range(10, 51))
+
+        def loaded_anew() -> bool:
+            with Cache.open(path) as cache, suppress(DamagedRowError):
+                cache.get("t", damaged[0])
+            damaged.append(damaged.pop(0))
+            return node.said("loading everything anew")
+
+        wait_until(loaded_anew, 60.0, "enough damaged rows were met")
+        node.wait_for("damaged rows are refused to readers")
+
+        def sound() -> bool:
+            with Cache.open(path) as cache, suppress(DamagedRowError):
+                return all(cache.get("t", number) == {"id": number, "v": f"v{number}"} for number in damaged)
+            return False
+
+        wait_until(sound, 60.0, "every row is right again")
