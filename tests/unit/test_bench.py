@@ -71,13 +71,15 @@ def test_a_benchmark_gives_its_figures_with_kafka(cdc: Cdc, kafka: KafkaBroker, 
 
 
 def test_a_figure_says_how_it_was_got_and_beside_what(cdc: Cdc):
-    (figure, *_) = cdc("bench", "load", "--json", *TINY).json()["figures"]
+    figure, without_aim, *_ = cdc("bench", "load", "--json", *TINY).json()["figures"]
     assert figure["command"] == "cdc bench load --rows 200 --repeat 1"
     assert figure["value"] > 0
     assert len(figure["runs"]) > 0
     assert figure["unit"] == figure["ceilings"][0]["unit"] == "rows/s"
-    assert figure["aim"] is None
-    assert figure["reaches_aim"] is None
+    assert figure["aim"] == 120_000
+    assert figure["reaches_aim"] is (figure["value"] >= figure["aim"])
+    assert without_aim["aim"] is None
+    assert without_aim["reaches_aim"] is None
     machine = figure["machine"]
     assert machine["cpus"] > 0
     assert {"python", "sqlite", "redb"} <= machine["versions"].keys()
