@@ -24,7 +24,7 @@ from consumers.opening import open_to_read
 from consumers.store import redb_errors
 from consumers.view import definition_of
 from schemas.codec import decode_row
-from schemas.errors import CacheBusyError, CacheError, GaveUpError, NoRowError, UsageError
+from schemas.errors import GaveUpError, NoRowError, UsageError
 from schemas.keys import encode_key, record_key
 from schemas.position import Position
 from schemas.values import json_line
@@ -102,12 +102,7 @@ class NodeSite:
 
     async def status(self) -> Any:
         """As ``cdc status --json``."""
-        try:
-            return await status_document(self._config, limits.STATUS_SECONDS)
-        except CacheBusyError:
-            raise CacheError(
-                'status reads the cache file, and cache.readers is "process"', "see /ready and /metrics"
-            ) from None
+        return await status_document(self._config, limits.STATUS_SECONDS)
 
     async def row(self, table: str, query: MultiMapping[str]) -> bytes:
         """One row, as ``cdc get --json``."""

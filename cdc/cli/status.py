@@ -21,12 +21,11 @@ from cdc.source import SourceLockedError, shown_url
 from consumers.bootstrap import begun_anew
 from consumers.control import messages
 from consumers.control.client import ask
-from consumers.control.desk import NodeState
-from consumers.meta import QUARANTINE_TABLE, Checkpoint, read_checkpoint, read_definitions
+from consumers.control.desk import FileContents, NodeState, contents_of
 from consumers.nodelock import writer_alive
 from consumers.opening import open_to_read
 from consumers.store import redb_errors
-from schemas.errors import CdcError, SourceError
+from schemas.errors import CacheBusyError, CdcError, SourceError
 from schemas.position import Position
 from schemas.topics import TopicReader
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from cdc.capture import Backlog, LogState
     from cdc.capture.prune import Keeping
     from cdc.config import Config
+    from consumers.meta import Checkpoint
     from schemas.event import Head
 
 _NODE_SECONDS = 2.0
@@ -114,7 +114,11 @@ def status(
 async def status_document(config: Config, timeout_s: float) -> dict[str, Any]:
     """What ``--json`` prints. A part that is away is said to be so; only bad usage is an error."""
     node = await _node_state(config, timeout_s)
-    cache = await asyncio.to_thread(_cache_status, config)
+    try:
+        cache = await asyncio.to_thread(_cache_status, config)
+    except CacheBusyError as busy:
+        # With cache.readers = "process" only the node itself can look.
+        cache = await _told_by_node(config, timeout_s, busy)
     cache.node = node if cache.alive else None
     # In this order, so that what is committed meanwhile never looks as if something had gone back.
     kafka = None if config.kafka is None else await _kafka_status(config, cache.checkpoint, timeout_s)
@@ -162,12 +166,18 @@ async def _node_state(config: Config, timeout_s: float) -> NodeState | None:
 def _cache_status(config: Config) -> CacheStatus:
     path = config.cache.path
     database, _ = open_to_read(path)
-    with database, redb_errors(path), database.snapshot() as snapshot:
-        meta = snapshot.meta()
-        rows = {name: snapshot.count(name) for name in read_definitions(meta)}
-        return CacheStatus(
-            read_checkpoint(meta), rows, snapshot.count(QUARANTINE_TABLE), alive=writer_alive(path)
-        )
+    with database, redb_errors(path):
+        found = contents_of(database)
+    return CacheStatus(found.checkpoint, found.rows, found.quarantined, alive=writer_alive(path))
+
+
+async def _told_by_node(config: Config, timeout_s: float, busy: CacheBusyError) -> CacheStatus:
+    try:
+        answer = await ask(config.cache.path, messages.Contents(), min(timeout_s, _NODE_SECONDS))
+    except CdcError:
+        raise busy from None
+    found = msgspec.convert(answer, FileContents)
+    return CacheStatus(found.checkpoint, found.rows, found.quarantined, alive=True)
 
 
 async def _source_status(config: Config, head: Head | None) -> SourceStatus:

@@ -10,6 +10,7 @@ import msgspec
 
 from consumers import limits
 from consumers.control.messages import (
+    Contents,
     Damaged,
     Drop,
     Hold,
@@ -27,12 +28,14 @@ from consumers.control.messages import (
 )
 from consumers.control.server import ControlServer, OneShotError
 from consumers.mending import mend, where
+from consumers.meta import QUARANTINE_TABLE, Checkpoint, read_checkpoint, read_definitions
 from consumers.quarantine import drop, marks_page, retry_stored
 from schemas.errors import CacheError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from consumers import _redb
     from consumers.live import Live
     from consumers.writer import CacheWriter
     from schemas.position import Position
@@ -67,6 +70,22 @@ class NodeState(msgspec.Struct, frozen=True):
     lag_seconds: float | None
     trouble: str | None
     verified: LastVerified | None = None
+
+
+class FileContents(msgspec.Struct, frozen=True):
+    """What a cache file holds: its checkpoint, rows by table, and how many rows are quarantined."""
+
+    checkpoint: Checkpoint | None
+    rows: dict[str, int]
+    quarantined: int
+
+
+def contents_of(database: _redb.Database) -> FileContents:
+    """Look at one state of an open file."""
+    with database.snapshot() as snapshot:
+        meta = snapshot.meta()
+        rows = {name: snapshot.count(name) for name in read_definitions(meta)}
+        return FileContents(read_checkpoint(meta), rows, snapshot.count(QUARANTINE_TABLE))
 
 
 class Desk:
@@ -146,6 +165,10 @@ class Desk:
                 return {"kind": self._kind, "pid": os.getpid(), "standing": self._standing}
             case Status() if self._standing:
                 return self.state()
+            case Contents():
+                if writer.database is None:
+                    raise CacheError("the node is opening its cache again", "try again in a moment")
+                return contents_of(writer.database)
             case ListQuarantined(after=after):
                 return marks_page(writer.database, after)
             case _ if not self._standing:

@@ -15,6 +15,10 @@ class Status(msgspec.Struct, frozen=True, tag="status", tag_field="command"):
     """How does the node stand?"""
 
 
+class Contents(msgspec.Struct, frozen=True, tag="contents", tag_field="command"):
+    """What does the file hold? For those who may not open it themselves."""
+
+
 class Pause(msgspec.Struct, frozen=True, tag="pause", tag_field="command"):
     """Stop applying, until resumed or started again."""
 
@@ -92,6 +96,7 @@ class ListQuarantined(msgspec.Struct, frozen=True, tag="quarantine", tag_field="
 Request = (
     Ping
     | Status
+    | Contents
     | Pause
     | Resume
     | Rebuild

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 from contextlib import asynccontextmanager, closing, suppress
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -23,6 +24,7 @@ from consumers.nodelock import NodeLock
 from schemas.errors import CacheBusyError, CacheError
 from tests.support.commands import Running, cdc
 from tests.support.conditions import wait_until
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -280,3 +282,27 @@ def test_a_table_of_the_settings_that_is_dropped_under_a_node_leaves_with_a_warn
         assert (told["source"]["capture"], told["healthy"]) == ("ok", True), told
         left = [record for record in node.records if record.get("table") == "t"]
         assert [record["level"] for record in left] == ["warning"]
+
+
+def test_a_node_that_does_not_share_its_file_says_itself_what_is_in_it(tmp_path: Path):
+    source, cache, config = tmp_path / "app.db", tmp_path / "cache.redb", tmp_path / "cdc.toml"
+    with closing(sqlite3.connect(source)) as db, db:
+        db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+        db.execute("INSERT INTO t VALUES (1), (2)")
+    config.write_text('[cache]\nreaders = "process"\n')
+    here = ("--source", source, "--cache", cache, "--config", config)
+
+    def status() -> Any:
+        return cdc("status", *here, "--json").json
+
+    cdc("sync", *here)
+    port = free_port()
+    with Running(tmp_path, "run", *here, "--http", f"127.0.0.1:{port}") as node:
+        wait_until(lambda: status()["cache"]["state"] == "live", 30.0, "the node is live")
+        assert status()["cache"]["tables"] == {"t": {"rows": 2}}
+        with urlopen(f"http://127.0.0.1:{port}/status", timeout=10) as answer:
+            assert json.load(answer)["cache"]["tables"] == {"t": {"rows": 2}}
+        error = cdc("verify", *here, code=1).error
+        assert 'cache.readers = "shared"' in error
+        node.stop()
+    assert cdc("verify", *here, "--json").json["equal"]
