@@ -182,7 +182,8 @@ async def _one_ahead(pages: _Pages) -> _Pages:
 
 async def _append(loading: Loading, packed: PackedChunk, joiner: Joiner) -> int:
     """Adds a chunk to the load; returns how many entries of the snapshot it ends."""
-    if packed.parts == 1:
+    # The one chunk of an empty snapshot is of no table.
+    if packed.parts == 1 and packed.table:
         added = await loading.append_packed(packed.table, packed.rows)
         if added is not None:
             return added
@@ -209,7 +210,6 @@ async def _append_rows(loading: Loading, chunk: Chunk) -> None:
     # A row has columns: what is one byte long is a mark in the place of one.
     rows = [(key, data, change_id) for key, row, change_id in chunk.rows if len(data := bytes(row)) > 1]
     if len(rows) == len(chunk.rows) and not loading.marked:
-        # The one chunk of an empty snapshot is of no table.
         if rows:
             await loading.append(chunk.table, rows)
         return
