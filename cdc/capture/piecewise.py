@@ -131,6 +131,9 @@ class PiecewiseReader:
             LogBrokenError: ids are missing in the range.
         """
         self._floor = prev
+        if self._newest is not None and prev < self._newest.pruned_to:
+            # Between the moment that `prev` is from and this one, which was begun before it mattered.
+            raise CaptureStaleError("the change log was pruned between two reads")
         # All tables that are read anew must be known before any touch is read: touches from before a table
         # changed need not fit its key of now.
         anew: dict[int, tuple[int, int]] = {}
