@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from cdc.capture import CaptureStaleError, LogBrokenError, limits
 from cdc.capture.leases import secure
-from cdc.plan import Changes, Idle, Load, NewEpoch, log_head, plan_poll, plan_reread
+from cdc.plan import Changes, Idle, Load, NewEpoch, Plan, log_head, plan_poll, plan_reread
 from schemas.errors import SourceError, SourceUnavailableError
 
 if TYPE_CHECKING:
@@ -175,36 +175,44 @@ class Poller:
             known = self._publication.recognise(state)
             plan = plan_poll(known, state)
             self._review(reader)
-            # Proved by the publication itself: whoever published last, and whenever this dies.
-            resettled = known is not None and known.settings != reader.settings
-            head, rows, events = log_head(state, reader.settings), 0, 0
-            match plan:
-                case NewEpoch():
-                    return plan
-                case Load(reason=reason):
-                    if self._log_reader is not None and not await reader.is_held_for(self._log_reader):
-                        return _Unheld()
-                    await reader.rest()
-                    rows = await self._publication.load(reader, state, reason)
-                    return Polled(head=log_head(reader.settled, reader.settings), rows=rows)
-                case Changes(prev=prev, high=high):
-                    anew = self._reread(reader) if resettled else frozenset[str]()
-                    try:
-                        async with aclosing(reader.changes(prev, high, anew)) as pages:
-                            events = await self._publication.publish(
-                                head, prev, pages, lambda: reader.exact_at
-                            )
-                        head = replace(head, exact_at=reader.exact_at)
-                    except LogBrokenError as broken:
-                        return NewEpoch(above=state.epoch, reason=broken.message, certain=True)
-                case Idle():
-                    if resettled:
-                        return None
-                    head = known or head
-            if snapshots is not None:
+            try:
+                return await self._carry_out(plan, known, reader, state, snapshots)
+            except LogBrokenError as broken:
+                return NewEpoch(above=state.epoch, reason=broken.message, certain=True)
+
+    async def _carry_out(
+        self,
+        plan: Plan,
+        known: Head | None,
+        reader: SourceReader,
+        state: LogState,
+        snapshots: Snapshots | None,
+    ) -> Polled | NewEpoch | _Unheld | None:
+        # Proved by the publication itself: whoever published last, and whenever this dies.
+        resettled = known is not None and known.settings != reader.settings
+        head, rows, events = log_head(state, reader.settings), 0, 0
+        match plan:
+            case NewEpoch():
+                return plan
+            case Load(reason=reason):
+                if self._log_reader is not None and not await reader.is_held_for(self._log_reader):
+                    return _Unheld()
                 await reader.rest()
-                rows = await snapshots.snapshot(reader, state)
-            return Polled(head=head, rows=rows, events=events)
+                rows = await self._publication.load(reader, state, reason)
+                return Polled(head=log_head(reader.settled, reader.settings), rows=rows)
+            case Changes(prev=prev, high=high):
+                anew = self._reread(reader) if resettled else frozenset[str]()
+                async with aclosing(reader.changes(prev, high, anew)) as pages:
+                    events = await self._publication.publish(head, prev, pages, lambda: reader.exact_at)
+                head = replace(head, exact_at=reader.exact_at)
+            case Idle():
+                if resettled:
+                    return None
+                head = known or head
+        if snapshots is not None:
+            await reader.rest()
+            rows = await snapshots.snapshot(reader, state)
+        return Polled(head=head, rows=rows, events=events)
 
     def _reread(self, reader: SourceReader) -> frozenset[str]:
         """The tables that readers hold by other settings."""

@@ -128,6 +128,15 @@ class Checks:
         self.incidents += 1 + ("embedded" in self.world.cache_names)
         self._incident_at = self.world.loop.now
 
+    def begun_anew(self) -> None:
+        """The topic is deleted together with what was published after a backup.
+
+        Each poller that lives counts on from where it stood itself: nothing tells it of the others any more.
+        """
+        self.topic_deleted()
+        publishers = (one.name for one in self.world.loop.living())
+        self.incidents += sum(name.startswith(("poller", "once")) for name in publishers)
+
     def rebuilt(self, name: str) -> None:
         """Somebody has the cache loaded, whether it needs that or not."""
         self._rebuilding.add(name)

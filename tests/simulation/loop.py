@@ -191,6 +191,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.now = max(self.now, until)
         return False
 
+    def living(self) -> list[Process]:
+        return [process for process in self._processes if process.alive]
+
     def forget_dead(self) -> None:
         self._processes = [process for process in self._processes if process.alive]
 

@@ -117,7 +117,7 @@ def old_epochs_applied(put: Put) -> None:
     put(consumers.groups, "judge", lambda *a, **kw: _unless(judge(*a, **kw), Verdict.OLD_EPOCH))
 
 
-# Not registered: no seed that shows it is known yet (README.md).
+@mutant
 def nonce_of_prev_ignored(put: Put) -> None:
     """A group that follows on another row of the log, of the same id, is applied (as first written)."""
     judge = consumers.groups.judge
@@ -128,7 +128,7 @@ def nonce_of_prev_ignored(put: Put) -> None:
     put(consumers.groups, "judge", blind)
 
 
-# Not registered: no seed that shows it is known yet (README.md).
+@mutant
 def groups_overlap_at_any_time(put: Put) -> None:
     """A group may begin before the position, wherever that comes from (the plan)."""
     judge = consumers.groups.judge

@@ -32,6 +32,11 @@ _CONFIGURED_RATE = 0.5
 """Of seeds, and changes of the configuration a second in those."""
 
 
+_BEGUN_ANEW_SHARE = 0.12
+_BEGUN_ANEW_RATE = 0.25
+"""Of seeds, and times a second in those that everything is begun anew while a node sleeps."""
+
+
 class Scenario:
     """One seed from beginning to end."""
 
@@ -42,6 +47,8 @@ class Scenario:
         self.configuring = random.Random(f"settings {world.seed}")
         self.configured = self.configuring.random() < _CONFIGURED_SHARE
         self.settings = SETTINGS
+        self.beginning_anew = random.Random(f"begun anew {world.seed}")
+        self.begun_anew = self.beginning_anew.random() < _BEGUN_ANEW_SHARE
         self.cells = 1000
         if world.seed % 19 in _BOUNDED:
             self.settings = (*BOUNDED, SETTINGS[0])
@@ -78,6 +85,8 @@ class Scenario:
             self._schedule(name)
         if self.configured:
             self._reconfigure_later()
+        if self.begun_anew:
+            self._begin_anew_later()
         world.run(lambda: False, self.end_at)
         self.quiet()
 
@@ -138,7 +147,9 @@ class Scenario:
         role = self._living()
         if role is None or role.process is None or role.process.paused:
             return
-        process = role.process
+        self._put_to_sleep(role.process, seconds)
+
+    def _put_to_sleep(self, process: Process, seconds: float) -> None:
         self.world.note(process.name, "sleeps for %.1f s", seconds)
         process.paused = True
         self.world.loop.call_outside(seconds, self._wake, process)
@@ -175,6 +186,32 @@ class Scenario:
                 self.configuring.choice(living).kill()
             self._reconfigure_later()
 
+    def _begin_anew_later(self) -> None:
+        seconds = self.beginning_anew.expovariate(_BEGUN_ANEW_RATE)
+        self.world.loop.call_outside(seconds, self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """While a node sleeps pollers are stopped, a backup is restored, and the topic deleted: it wakes in
+        another history of the same epoch, in a topic that may be longer than its own was.
+        """
+        world, rng = self.world, self.beginning_anew
+        if world.loop.now >= self.end_at or world.failure is not None:
+            return
+        self._begin_anew_later()
+        if not world.source.backups or world.source.locked:
+            self.backup()
+            return
+        node = rng.choice(self.nodes).process
+        if node is not None and node.alive and not node.paused:
+            self._put_to_sleep(node, rng.uniform(3.0, 9.0))
+        for poller in self.pollers:
+            poller.kill()
+        world.source.restore(world.source.backups[-1])
+        world.checks.incident()
+        world.broker.delete(world.topics.events)
+        world.checks.begun_anew()
+        world.note("operator", "restores the last backup, and deletes topic %s", world.topics.events)
+
     def rebuild_from_source(self) -> None:
         node = self.nodes[0]
         if node.wanted and self._may_load_from_source():
@@ -184,7 +221,7 @@ class Scenario:
         """Not where the source is restored to below where a node loaded from it, which goes unseen
         (docs/design.md).
         """
-        return not self.rates.keys() & {"restore", "start_over"}
+        return not self.begun_anew and not self.rates.keys() & {"restore", "start_over"}
 
     def backup(self) -> None:
         self.world.source.backup()
@@ -276,7 +313,7 @@ class Scenario:
         """After a disaster: a backup is restored, and the topic deleted with what was published after it."""
         self.restore()
         self.world.broker.delete(self.world.topics.events)
-        self.world.checks.topic_deleted()
+        self.world.checks.begun_anew()
         self.world.note("broker", "topic %s is deleted", self.world.topics.events)
 
     def broker_away(self) -> None:

@@ -382,7 +382,7 @@ class SimTransaction:
         world = self.source.world
         for at in range(0, len(rows), _PAGE_ROWS):
             await self._travel()
-            if kind == "all" and world.page_seconds and world.faults.crashes:
+            if kind in ("all", "some") and world.page_seconds and world.faults.crashes:
                 await asyncio.sleep(world.page_seconds * world.rng.random())
             changes, _ = encode(rows[at : at + _PAGE_ROWS])
             if changes:

@@ -178,6 +178,28 @@ async def test_a_log_that_is_rewritten_between_two_pieces_is_noticed(
             await load(reader, lambda: db.execute("UPDATE _cdc_log SET nonce = nonce + 1") and None)
 
 
+async def test_a_log_that_is_pruned_during_a_load_is_not_taken_for_a_broken_one(
+    source: tuple[Capture, sqlite3.Connection],
+) -> None:
+    capture, db = source
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    await capture.install()
+    db.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(9)])
+    async with capture.reading() as reader:
+        await reader.state()
+        async for _ in reader.rows("t"):
+            pass
+        db.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(10, 19)])
+        # A moment that continues the one before, and sees rows of the log that stay.
+        await reader.backlog(0)
+        await reader.rest()
+        db.execute("UPDATE _cdc_meta SET pruned_to = (SELECT max(change_id) - 1 FROM _cdc_log)")
+        db.execute("DELETE FROM _cdc_log WHERE change_id <= (SELECT pruned_to FROM _cdc_meta)")
+        with pytest.raises(CaptureStaleError, match="pruned"):
+            async for _ in reader.catch_up():
+                pass
+
+
 async def test_a_source_that_changes_faster_than_it_is_read_is_no_endless_load(
     source: tuple[Capture, sqlite3.Connection],
 ) -> None:
