@@ -117,7 +117,7 @@ def old_epochs_applied(put: Put) -> None:
     put(consumers.groups, "judge", lambda *a, **kw: _unless(judge(*a, **kw), Verdict.OLD_EPOCH))
 
 
-@mutant
+# Not registered: no seed that shows it is known yet (README.md).
 def nonce_of_prev_ignored(put: Put) -> None:
     """A group that follows on another row of the log, of the same id, is applied (as first written)."""
     judge = consumers.groups.judge
@@ -128,7 +128,7 @@ def nonce_of_prev_ignored(put: Put) -> None:
     put(consumers.groups, "judge", blind)
 
 
-@mutant
+# Not registered: no seed that shows it is known yet (README.md).
 def groups_overlap_at_any_time(put: Put) -> None:
     """A group may begin before the position, wherever that comes from (the plan)."""
     judge = consumers.groups.judge
@@ -336,7 +336,7 @@ def checkpoint_before_rows(put: Put) -> None:
     commit = Store.commit
 
     def early(self: Store, batch: Batch, checkpoint: Any) -> None:
-        if self._transaction is None:
+        if self._writing is None:
             self.database.apply({}, checkpoint_meta(checkpoint))
         commit(self, batch, checkpoint)
 
@@ -349,7 +349,7 @@ def rows_before_checkpoint(put: Put) -> None:
     commit = Store.commit
 
     def early(self: Store, batch: Batch, checkpoint: Any) -> None:
-        if self._transaction is None and not batch.truncated:
+        if self._writing is None and not batch.truncated:
             self.database.apply(batch.ops, {})
         commit(self, batch, checkpoint)
 
@@ -363,9 +363,10 @@ def streamed_parts_are_visible(put: Put) -> None:
 
     def open_handed(self: Store, batch: Batch) -> None:
         stream(self, batch)
-        assert self._transaction is not None
-        self._transaction.commit()
-        self._transaction = None
+        assert self._writing is not None
+        writing, self._writing = self._writing, None
+        writing.transaction.commit()
+        self._layout = writing.layout
 
     put(Store, "stream", open_handed)
 
@@ -375,8 +376,10 @@ def offset_ahead_of_rows(put: Put) -> None:
     """The stored offset is that of the newest record seen, and is believed at the start."""
     commit = CacheWriter.commit
 
-    async def ahead(self: CacheWriter, batch: Batch, head: Any, offset: int | None) -> None:
-        await commit(self, batch, head, None if offset is None else offset + 1)
+    async def ahead(
+        self: CacheWriter, batch: Batch, head: Any, offset: int | None, *, between: bool = False
+    ) -> None:
+        await commit(self, batch, head, None if offset is None else offset + 1, between=between)
 
     async def stored(reader: Any, topics: Any, checkpoint: Any) -> int:
         start, stop = await reader.bounds(topics.events)
@@ -404,7 +407,7 @@ def loaded_file_shown_before_it_is_whole(put: Put) -> None:
     """The file takes its place before the checkpoint is in it."""
     finish = Loading._finish
 
-    def hasty(self: Loading, definitions: Any, checkpoint: Any) -> None:
+    def hasty(self: Loading, checkpoint: Any) -> None:
         assert self._transaction is not None
         self._transaction.commit()
         self._temporary.rename(self._path)
@@ -412,7 +415,7 @@ def loaded_file_shown_before_it_is_whole(put: Put) -> None:
         assert self._store is not None
         self._transaction = self._store.database.begin()
         with mock.patch.object(type(self._temporary), "rename"):
-            finish(self, definitions, checkpoint)
+            finish(self, checkpoint)
 
     put(Loading, "_finish", hasty)
 
@@ -675,11 +678,9 @@ def rows_read_outside_the_logs_snapshot(put: Put) -> None:
     """Rows are read later than the log: they are newer than the position says."""
 
     class Live(source.SimTransaction):
-        async def pages(self, sql: str, args: Any, encode: Any) -> Any:
-            log = self.contents.log
-            self.contents = _replace(self.source.now, log=log)
-            if not set(self._touched) | set(self._by_sql) >= {sql}:
-                return
+        async def pages(self, sql: Any, args: Any, encode: Any) -> Any:
+            if self.source.now.schema == self.contents.schema:
+                self.contents = _replace(self.source.now, log=self.contents.log)
             async for page in super().pages(sql, args, encode):
                 yield page
 
