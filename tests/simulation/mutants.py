@@ -383,7 +383,7 @@ def offset_ahead_of_rows(put: Put) -> None:
 
     async def stored(reader: Any, topics: Any, checkpoint: Any) -> int:
         start, stop = await reader.bounds(topics.events)
-        return min(max(start, checkpoint.offset), stop)
+        return min(max(start, checkpoint.offset or 0), stop)
 
     put(CacheWriter, "commit", ahead)
     put(consumers.node, "resume_offset", stored)
