@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tests.support.random_sql import (
@@ -28,6 +29,10 @@ _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT")
 _OURS = re.compile(r"\b_cdc_(log|meta|tables|leases|[0-9]+)")
 _FAULTS = ("IGNORE", "ABORT, 'no'", "FAIL, 'no'", "ROLLBACK, 'no'")
 
+STEP_INSTRUCTIONS = 10_000
+STEPS_MAX = 500
+"""A write that takes more than so many times so many of SQLite's instructions is given up."""
+
 
 class Application:
     """Writes to a database of its own making; whatever a constraint or trigger of its own refuses just fails.
@@ -41,6 +46,8 @@ class Application:
     def __init__(self, rnd: Random, path: Path, say: Callable[[str], None] | None = None) -> None:
         self.rnd = rnd
         self.db = sqlite3.connect(path, isolation_level=None)
+        self._steps = -sys.maxsize
+        self.db.set_progress_handler(self._step, STEP_INSTRUCTIONS)
         if say is not None:
             self.db.set_trace_callback(say)
         self.db.execute(f"PRAGMA journal_mode = {rnd.choice(['WAL', 'WAL', 'DELETE'])}")
@@ -107,13 +114,21 @@ class Application:
         """Let go of the database."""
         self.db.close()
 
+    def _step(self) -> int:
+        """Count what a statement does; one of its own triggers' making may multiply rows without end."""
+        self._steps += 1
+        return int(self._steps > STEPS_MAX)
+
     def _attempt(self, work: Callable[[], None]) -> None:
+        self._steps = 0
         try:
             work()
         except (sqlite3.IntegrityError, sqlite3.OperationalError) as error:
             # The application's own rules may refuse anything; capture may refuse nothing.
             if _OURS.search(str(error)):
                 raise
+        finally:
+            self._steps = -sys.maxsize
 
     def _fresh_name(self) -> str:
         taken = {table.name.lower() for table in self.tables}
