@@ -93,7 +93,8 @@ def test_a_node_whose_snapshot_is_deleted_while_it_loads_takes_a_newer_one(
     kafka: KafkaBroker, topic: str, tmp_path: Path
 ):
     source = tmp_path / "bank.db"
-    make_bank(source, 20_000, random.Random(1))
+    # So many that the node is still loading when it is suspended.
+    make_bank(source, 120_000, random.Random(1))
     with Deployment(tmp_path, source, kafka.bootstrap, topic) as deployment:
         cdc(*deployment.arguments(POLLER), "--once")
         deployment.start("node-a")
