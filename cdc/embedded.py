@@ -164,7 +164,7 @@ async def sync(
         if not await capture.installed():
             await capture.install()
         publication = CachePublication(writer, capture.client.url, rebuild=rebuild, leased=leased)
-        polled = await Poller(capture, publication).poll()
+        polled = await Poller(capture, publication).settle()
         await leave_lease(capture.client, publication.log_reader, polled.head)
         return polled
 

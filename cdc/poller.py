@@ -33,6 +33,9 @@ MINTS_MAX = 3
 REMAKES_MAX = 5
 """How often capture is remade within one poll while somebody changes the schema."""
 
+SETTLING_POLLS_MAX = 50
+"""Polls until a publication must be exact, where rows are read in many moments while they change."""
+
 
 class Publication(Protocol):
     """Where groups go."""
@@ -140,6 +143,25 @@ class Poller:
                 report = await self._capture.install()
                 for name in sorted(set(report.changed).difference(report.tables)):
                     _log.warning("a table leaves: it is dropped, or can be captured no more", table=name)
+
+    async def settle(self, snapshots: Snapshots | None = None) -> Polled:
+        """Polls until what is published is the exact state of one moment, for a caller who polls no more.
+
+        A source that is read in many short moments may show rows that are newer than the end of the log that
+        the poll began with.
+
+        Raises:
+            SourceUnavailableError: the source changes faster than it can be read.
+        """
+        rows = events = 0
+        for _ in range(SETTLING_POLLS_MAX):
+            polled = await self.poll(snapshots)
+            rows, events, snapshots = rows + polled.rows, events + polled.events, None
+            if polled.head.change_id >= polled.head.exact_at:
+                return Polled(head=polled.head, rows=rows, events=events)
+        raise SourceUnavailableError(
+            "the source changes faster than it can be read", "try again when less is written there"
+        )
 
     async def _secure(self, tries: int) -> None:
         """Writes a lease, so that nothing the load will need is pruned while it lasts.

@@ -99,7 +99,7 @@ async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: fl
         if tried is not None and publication.covers(tried):
             return Polled(head=tried)
         try:
-            polled = await _poll(capture, publication)
+            polled = await (await _begin(capture, publication)).settle(_due(publication))
         finally:
             tried = publication.tried
         await leave_lease(capture.client, publication.log_reader, polled.head)
@@ -122,7 +122,7 @@ async def snapshot_once(
     """
 
     async def work(capture: Capture, publication: KafkaPublication) -> tuple[Polled, Written]:
-        polled = await _poll(capture, publication, snapshot=True)
+        polled = await (await _begin(capture, publication)).settle(publication)
         await leave_lease(capture.client, publication.log_reader, polled.head)
         await _leave(publication)
         await publication.clean_up()
@@ -165,7 +165,7 @@ async def _renew_once(capture: Capture, publication: KafkaPublication) -> bool:
         # Between one-shot polls the topic is silent: its newest record does not tell the time.
         await publication.look_for_snapshot(now_ms=int(time.time() * 1000))
         if due := publication.wants_snapshot:
-            await _poll(capture, publication, snapshot=True)
+            await (await _begin(capture, publication)).settle(publication)
         await publication.clean_up()
     except (DisplacedError, KafkaUnavailableError) as error:
         _log.info("left the snapshot to the next poll", reason=error.message)
@@ -218,10 +218,10 @@ async def _follow(
 ) -> None:
     publication.beats = True
     began = time.monotonic()
-    polled = await _poll(capture, publication)
+    poller = await _begin(capture, publication)
+    polled = await poller.poll(_due(publication))
     pipeline.progress.looked(began, publication.head(), polled)
     begun.set()
-    poller = Poller(capture, publication)
     pace = IdlePace(pipeline.pause_seconds)
     heard = time.monotonic()
     looked = heard - publication.look_seconds
@@ -248,10 +248,14 @@ async def _follow(
     await publication.say_goodbye()
 
 
-async def _poll(capture: Capture, publication: KafkaPublication, *, snapshot: bool = False) -> Polled:
+async def _begin(capture: Capture, publication: KafkaPublication) -> Poller:
     if not await capture.installed():
         await capture.install()
     # A change between the poll and the first look at the data version must not be missed: look first.
     await capture.data_changed()
-    wanted = snapshot or publication.needs_snapshot
-    return await Poller(capture, publication).poll(publication if wanted else None)
+    return Poller(capture, publication)
+
+
+def _due(publication: KafkaPublication) -> KafkaPublication | None:
+    """The publication, where a first snapshot of it is due."""
+    return publication if publication.needs_snapshot else None

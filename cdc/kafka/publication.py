@@ -129,7 +129,7 @@ class KafkaPublication:
         known = self._head
         if known is None or self.needs_snapshot:
             return False
-        return _life(known) == _life(head) and known.change_id >= head.change_id
+        return _life(known) == _life(head) and known.change_id >= max(head.change_id, known.exact_at)
 
     def recognise(self, state: LogState) -> Head | None:
         """The head, unless the topic belongs to another database.

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import cdc.poller
 from cdc.capture import Capture
+from cdc.capture import limits as capture_limits
+from cdc.capture.piecewise import PiecewiseReader
 from cdc.embedded import CachePublication, sync
 from cdc.poller import Polled, Poller
 from consumers import limits
 from consumers.cache import Cache
 from consumers.writer import CacheWriter
-from schemas.errors import CacheBusyError, CacheError
+from schemas.errors import CacheBusyError, CacheError, SourceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -225,6 +228,37 @@ async def test_a_poll_that_fails_in_the_middle_changes_nothing_and_can_be_repeat
             await Poller(capture, publication).poll()
         assert pair.cached() == before
         assert (await Poller(capture, publication).poll()).events == 8000
+    pair.assert_equal()
+
+
+@pytest.mark.parametrize("busy", [4, 1000])
+async def test_one_sync_ends_exact_though_rows_change_while_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: int
+):
+    """In rollback-journal mode rows are read in many moments; the application writes between them."""
+    monkeypatch.setattr(capture_limits, "PIECE_ROWS_FIRST", 2)
+    monkeypatch.setattr(capture_limits, "PIECE_ROWS_MAX", 2)
+    monkeypatch.setattr(cdc.poller, "SETTLING_POLLS_MAX", 3)
+    pair = Pair(tmp_path)
+    pair.db.executescript("PRAGMA journal_mode = DELETE; CREATE TABLE a (id INTEGER PRIMARY KEY, v)")
+    await pair.sync()
+    pair.db.executemany("INSERT INTO a VALUES (?, 0)", [(n,) for n in range(10)])
+    rest = PiecewiseReader.rest
+
+    async def write_between(reader: PiecewiseReader) -> None:
+        nonlocal busy
+        await rest(reader)
+        if busy:
+            busy -= 1
+            pair.db.execute("UPDATE a SET v = v + 1")
+
+    monkeypatch.setattr(PiecewiseReader, "rest", write_between)
+    if busy > 100:
+        with pytest.raises(SourceUnavailableError, match="faster than it can be read"):
+            await pair.sync()
+        return
+    polled = await pair.sync()
+    assert polled.head.change_id >= polled.head.exact_at
     pair.assert_equal()
 
 
