@@ -4,8 +4,9 @@ from cdc.capture.capture import Capture
 from cdc.capture.encode import Change
 from cdc.capture.errors import CaptureStaleError, LogBrokenError
 from cdc.capture.install import InstallReport
-from cdc.capture.log import LogState
-from cdc.capture.reader import Backlog, CaptureReader, LogRow
+from cdc.capture.log import Backlog, LogState
+from cdc.capture.log_rows import LogRow
+from cdc.capture.reader import CaptureReader
 from cdc.capture.source_reader import SourceReader
 from cdc.capture.table import Skipped
 

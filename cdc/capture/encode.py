@@ -23,6 +23,8 @@ Change = tuple[str, str, bytes, bytes, bytes | None, int, int]
 A tuple for speed. Ops: c, u, d, r, q (no row: it cannot be published), t (the row is the encoded
 `TableDefinition`, None when the table leaves; the key is empty)."""
 
+Page = list[Change]
+
 _NO_VALUES = b"\xc0"
 
 

@@ -1,4 +1,4 @@
-"""Reads the source's schema: which tables there are, their columns, keys, indexes and triggers."""
+"""Reads the source's schema: tables, their columns, keys, indexes and triggers, and what they refer to."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import msgspec
 from cdc.capture.identifiers import is_reserved
 from cdc.source import Statement
 from schemas.definition import Column
+from schemas.errors import SourceError
 from schemas.values import InvalidText
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cdc.source import Transaction
 
 _STAMP: Final = (
@@ -32,6 +35,10 @@ _INDEXES_SQL: Final = """
 SELECT m.name, i.name, i."unique", i.origin, i.partial, c.name, c.coll
 FROM sqlite_master AS m JOIN pragma_index_list(m.name) AS i JOIN pragma_index_xinfo(i.name) AS c
 WHERE m.type = 'table' AND m.rootpage > 0 AND c.key = 1 ORDER BY m.rowid, i.seq, c.seqno"""
+_REFERENCES_SQL: Final = (
+    'SELECT DISTINCT m.name, f."table" FROM sqlite_schema AS m JOIN pragma_foreign_key_list(m.name) AS f '
+    "WHERE m.type = 'table'"
+)
 
 _HIDDEN_COLUMN: Final = 1
 _GENERATED_COLUMNS: Final = (2, 3)
@@ -153,6 +160,18 @@ async def read_schema(transaction: Transaction) -> Schema:
             tables[row.table].triggers.append(row)
     unnameable = [ascii(row[2]) for row in master_rows if _is_unnameable(row) and row[1] == "table"]
     return Schema(stamp, master, tables, own, unnameable)
+
+
+async def read_references(transaction: Transaction, tables: Iterable[str]) -> list[tuple[str, str]]:
+    """Give (table, the table that a foreign key of it refers to), where both are of ``tables``."""
+    try:
+        rows = (await transaction.execute(_REFERENCES_SQL)).rows
+    except SourceError:
+        # The Turso engine has no such table-valued function.
+        return []
+    names = {name.lower(): name for name in tables}
+    pairs = {(names.get(child.lower()), names.get(parent.lower())) for child, parent in rows}
+    return sorted((child, parent) for child, parent in pairs if child is not None and parent is not None)
 
 
 def affinity_of(declared: str, *, strict: bool) -> str:

@@ -1,4 +1,4 @@
-"""Reads and mints what the change log says of itself: epoch, nonces, where it ends."""
+"""Reads and mints what the change log says of itself: epoch, nonces, where it ends, how long it is."""
 
 from __future__ import annotations
 
@@ -31,11 +31,34 @@ class LogState(msgspec.Struct, frozen=True):
     pruned_to: int
     prev_nonce: int | None
 
+    def continues(self, earlier: LogState) -> bool:
+        """Whether this is the log that ended as ``earlier`` says; ``prev_nonce`` is that of its last row."""
+        same_life = (self.epoch, self.epoch_nonce) == (earlier.epoch, earlier.epoch_nonce)
+        return same_life and self.prev_nonce == earlier.high_nonce
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """The log's length and what of it a reader lacks.
+
+    ``rows`` are those in the log, ``pending`` those above the reader's position; ``oldest_ms`` is when the
+    first of these was written (Unix time by the source's clock), None where there is none.
+    """
+
+    rows: int
+    pending: int
+    oldest_ms: int | None
+
 
 _STATE_SQL: Final = f"""
 SELECT m.epoch, m.epoch_nonce, m.database_id, l.change_id, l.nonce, m.pruned_to,
        (SELECT nonce FROM {LOG} WHERE change_id = ?)
 FROM {META} AS m JOIN (SELECT change_id, nonce FROM {LOG} ORDER BY change_id DESC LIMIT 1) AS l"""
+
+# Ids are dense: the ends tell the length, without a scan.
+_BACKLOG_SQL: Final = f"""
+SELECT (SELECT max(change_id) - min(change_id) + 1 FROM {LOG}),
+       (SELECT max(0, max(change_id) - ?) FROM {LOG}),
+       (SELECT ts FROM {LOG} WHERE change_id > ? ORDER BY change_id LIMIT 1)"""
 
 _COUNT_SQL: Final = f"SELECT count(*) FROM {LOG} WHERE change_id > ? AND change_id <= ?"
 
@@ -50,6 +73,11 @@ async def read_state(transaction: Transaction, prev: int | None) -> LogState:
     if not rows:
         raise CaptureStaleError("the change log is empty", "run `cdc install`")
     return LogState(*rows[0])
+
+
+async def read_backlog(transaction: Transaction, prev: int) -> Backlog:
+    """Say how long the log is, and how far behind a reader at ``prev`` is."""
+    return Backlog(*(await transaction.execute(_BACKLOG_SQL, (prev, prev))).rows[0])
 
 
 async def mint(transaction: Transaction, epoch: int) -> None:

@@ -5,28 +5,31 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from cdc.capture import queries
 from cdc.capture.bounded import Carried, Newest, Refill, Touched, Whole, cached, table_of
 from cdc.capture.bounded_sql import limit_of, rows_of
-from cdc.capture.encode import Change, ReadEncoder, TouchedEncoder, truncation
-from cdc.capture.errors import LogBrokenError
+from cdc.capture.encode import ReadEncoder, TouchedEncoder, truncation
 from cdc.capture.identifiers import LOG
+from cdc.capture.introspect import read_references
 from cdc.capture.leases import is_held
-from cdc.capture.log import LogState, read_state
+from cdc.capture.log import read_backlog, read_state
+from cdc.capture.log_rows import LOG_ROWS_SQL, LogRowEncoder
 from cdc.capture.prune import read_keeping
+from cdc.capture.survey import Survey, surveyed
 from cdc.source import Statement
-from schemas import decode_key, encode_definition, encode_key, encode_values
-from schemas.errors import SourceError, UsageError
+from schemas import Op, decode_key, encode_definition, encode_key
+from schemas.errors import UsageError
 from schemas.order import place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
     from cdc.capture.bounded import Query
+    from cdc.capture.encode import Change, Page
     from cdc.capture.install import Registered
     from cdc.capture.leases import Reader
+    from cdc.capture.log import Backlog, LogState
+    from cdc.capture.log_rows import LogRow
     from cdc.capture.prune import Keeping
     from cdc.capture.select import Selected
     from cdc.capture.table import Skipped, Table
@@ -35,43 +38,6 @@ if TYPE_CHECKING:
     from schemas.values import Value
 
 
-class Survey(msgspec.Struct, frozen=True):
-    """What a range of the log speaks of: tables by id, and (change id, ts_ms) of those that are read anew."""
-
-    touched: frozenset[int]
-    anew: dict[int, tuple[int, int]]
-
-
-class LogRow(msgspec.Struct, frozen=True):
-    """A row of the log as it stands: ``table`` is None where it speaks of none, ``key`` is empty then."""
-
-    change_id: int
-    table: str | None
-    op: str
-    ts_ms: int
-    nonce: int
-    key: bytes
-    key_values: bytes
-
-
-class Backlog(msgspec.Struct, frozen=True):
-    """The log's length and what of it a reader lacks.
-
-    ``rows`` are those in the log, ``pending`` those above the reader's position; ``oldest_ms`` is when the
-    first of these was written (Unix time by the source's clock), None where there is none.
-    """
-
-    rows: int
-    pending: int
-    oldest_ms: int | None
-
-
-# Ids are dense: the ends tell the length, without a scan.
-_BACKLOG_SQL: Final = f"""
-SELECT (SELECT max(change_id) - min(change_id) + 1 FROM {LOG}),
-       (SELECT max(0, max(change_id) - ?) FROM {LOG}),
-       (SELECT ts FROM {LOG} WHERE change_id > ? ORDER BY change_id LIMIT 1)"""
-
 _RANGE_SQL: Final = (
     f"SELECT tbl, count(*), max(CASE WHEN op = 't' THEN change_id END), max(ts) FROM {LOG} "
     "WHERE change_id > ? AND change_id <= ? GROUP BY tbl"
@@ -79,12 +45,6 @@ _RANGE_SQL: Final = (
 # Beyond the range too: the touches of a table before it changed need not fit its key of now.
 _LATER_SQL: Final = (
     f"SELECT tbl, max(change_id), max(ts) FROM {LOG} WHERE change_id > ? AND op = 't' GROUP BY tbl"
-)
-
-
-_REFERENCES_SQL: Final = (
-    'SELECT DISTINCT m.name, f."table" FROM sqlite_schema AS m JOIN pragma_foreign_key_list(m.name) AS f '
-    "WHERE m.type = 'table'"
 )
 
 
@@ -133,14 +93,7 @@ class CaptureReader:
 
     async def references(self) -> list[tuple[str, str]]:
         """Give (table, the table that a foreign key of it refers to) of the captured tables."""
-        try:
-            rows = (await self._transaction.execute(_REFERENCES_SQL)).rows
-        except SourceError:
-            # The Turso engine has no such table-valued function.
-            return []
-        names = {name.lower(): name for name in self._tables}
-        pairs = {(names.get(child.lower()), names.get(parent.lower())) for child, parent in rows}
-        return sorted((child, parent) for child, parent in pairs if child is not None and parent is not None)
+        return await read_references(self._transaction, self._tables)
 
     @property
     def exact_at(self) -> int:
@@ -168,7 +121,7 @@ class CaptureReader:
 
     async def backlog(self, prev: int) -> Backlog:
         """Say how long the log is, and how far behind a reader at ``prev`` is."""
-        return Backlog(*(await self._transaction.execute(_BACKLOG_SQL, (prev, prev))).rows[0])
+        return await read_backlog(self._transaction, prev)
 
     async def is_held_for(self, reader: Reader) -> bool:
         """Say whether a reader has a lease on the log as it is at this moment."""
@@ -180,7 +133,7 @@ class CaptureReader:
 
     async def changes(
         self, prev: int, high: int, reread: frozenset[str] = frozenset()
-    ) -> AsyncGenerator[list[Change], None]:
+    ) -> AsyncGenerator[Page, None]:
         """Give the state, at this moment, of every key touched in (prev, high], by table and key.
 
         A table with a row of op t after ``prev``, or named in ``reread``, comes as op t and then all its rows
@@ -214,7 +167,7 @@ class CaptureReader:
         """
         asked = [Statement(_RANGE_SQL, (low, top)), Statement(_LATER_SQL, (top,))]
         touched, later = [result.rows for result in await self._transaction.batch(asked)]
-        within = _surveyed(low, top, touched)
+        within = surveyed(low, top, touched)
         anew = {one: (top, _now_ms()) for one, name in self._registered.items() if name in reread}
         anew |= within.anew | {row[0]: (row[1], row[2]) for row in later}
         return Survey(within.touched, anew)
@@ -225,7 +178,7 @@ class CaptureReader:
         Raises:
             LogBrokenError: ids are missing in it.
         """
-        return _surveyed(low, top, (await self._transaction.execute(_RANGE_SQL, (low, top))).rows)
+        return surveyed(low, top, (await self._transaction.execute(_RANGE_SQL, (low, top))).rows)
 
     def truncations(self, survey: Survey) -> list[Change]:
         """Give op t for every table that is read anew; its row is the definition, None where it left."""
@@ -237,7 +190,7 @@ class CaptureReader:
         definition = self._encoded_definition(self._tables.get(name))
         return truncation(name, definition, *survey.anew[table_id])
 
-    async def piece(self, low: int, top: int, survey: Survey) -> AsyncGenerator[list[Change], None]:
+    async def piece(self, low: int, top: int, survey: Survey) -> AsyncGenerator[Page, None]:
         """Give `changes` of a part of a range, as of this later moment; tables read anew are left out."""
         carried = Carried(self._tables)
         # Whatever else was touched by now is not counted with this part's keys, and may have made room too.
@@ -251,7 +204,7 @@ class CaptureReader:
         async for page in self._followers(carried, top):
             yield page
 
-    async def followers(self, tables: Iterable[str], high: int) -> AsyncGenerator[list[Change], None]:
+    async def followers(self, tables: Iterable[str], high: int) -> AsyncGenerator[Page, None]:
         """Give the rows that follow those of tables which are read anew."""
         carried = Carried(self._tables)
         for name in tables:
@@ -259,7 +212,7 @@ class CaptureReader:
         async for page in self._followers(carried, high):
             yield page
 
-    def bounded_rows(self, table: str, change_id: int) -> AsyncGenerator[list[Change], None]:
+    def bounded_rows(self, table: str, change_id: int) -> AsyncGenerator[Page, None]:
         """Give the rows of a table that readers hold, at this moment."""
         return self._all(self._table(table), change_id, refuse_duplicates=False)
 
@@ -267,37 +220,9 @@ class CaptureReader:
         """Whether readers hold every row of a table."""
         return isinstance(cached(self._table(table), self._tables), Whole)
 
-    async def _followers(self, carried: Carried, high: int) -> AsyncGenerator[list[Change], None]:
-        for following in carried.followers():
-            async for page in self._query(following, high):
-                yield page
-
-    async def _touched(
-        self, touched: Touched, carried: Carried, *, refilled: bool = False
-    ) -> AsyncGenerator[list[Change], None]:
-        """Give the touched rows of a table, and those that may take the place of some of them.
-
-        ``refilled``: of a table with ``keep``, give all the newest rows.
-        """
-        table = touched.table
-        refill = None if table.settings.keep is None else Refill(table, await self._limit(table))
-        sql = queries.select_touched(table, ranged=table.name in self._ranged)
-        args = (touched.prev, touched.high, touched.table_id)
-        async for page in self._transaction.pages(sql, args, TouchedEncoder(table)):
-            if refill is not None:
-                refill.see(page)
-            yield page
-        newest = None if refill is None else refill.query()
-        if refilled and table.settings.keep is not None:
-            newest = Newest(table, table.settings.keep)
-        carried.touched(touched, newest)
-        if newest is not None:
-            async for page in self._query(newest, touched.high):
-                yield page
-
     async def rows_after(
         self, table: str, after: tuple[Value, ...] | None, limit: int, change_id: int, *, strict: bool
-    ) -> AsyncGenerator[list[Change], None]:
+    ) -> AsyncGenerator[Page, None]:
         """Give the next rows of a table in the order of its key, ``limit`` of them if there are so many.
 
         Args:
@@ -318,7 +243,7 @@ class CaptureReader:
             if wanted <= 0:
                 return
 
-    async def rows(self, table: str) -> AsyncGenerator[list[Change], None]:
+    async def rows(self, table: str) -> AsyncGenerator[Page, None]:
         """Give the rows of a table as op r in the order of its key; they carry the log's highest id.
 
         They are all rows, or those of a bounded table that readers hold.
@@ -331,12 +256,12 @@ class CaptureReader:
         async for page in self._all(found, high, refuse_duplicates=True):
             yield page
 
-    async def catch_up(self) -> AsyncGenerator[list[Change], None]:
+    async def catch_up(self) -> AsyncGenerator[Page, None]:
         """Give nothing: all rows are of this moment."""
         return
         yield
 
-    async def oldest(self, table: str, rows: int) -> AsyncGenerator[list[Change], None]:
+    async def oldest(self, table: str, rows: int) -> AsyncGenerator[Page, None]:
         """Give the oldest of the rows that are kept of a table with ``keep``, at most so many, as op r.
 
         Raises:
@@ -372,7 +297,7 @@ class CaptureReader:
         The key is empty for a whole table that would be read anew.
         """
         async for page in self.changes(prev, (await self.state()).high):
-            yield [(change[1], change[2]) for change in page if change[0] != "r"]
+            yield [(change[1], change[2]) for change in page if change[0] != Op.READ]
 
     async def log_rows(self, prev: int, rows_max: int = -1) -> AsyncGenerator[list[LogRow], None]:
         """Give the log's rows above ``prev`` as they stand, in order; at most so many, unless below 0."""
@@ -381,34 +306,47 @@ class CaptureReader:
             for entry, name in self._registered.items()
             if name in self._tables
         }
-        names = self._registered
-
-        def encode(rows: list[Row]) -> tuple[list[LogRow], int]:
-            out: list[LogRow] = []
-            for change_id, table_id, op, ts_ms, nonce, *keys in rows:
-                key = tuple(keys[: widths.get(table_id, 0)]) if op in "cud" else ()
-                out.append(
-                    LogRow(
-                        change_id, names.get(table_id), op, ts_ms, nonce, encode_key(key), encode_values(key)
-                    )
-                )
-            return out, 0
-
-        sql = f"SELECT * FROM {LOG} WHERE change_id > ? ORDER BY change_id LIMIT ?"
-        async for page in self._transaction.pages(sql, (prev, rows_max), encode):
+        encode = LogRowEncoder(self._registered, widths)
+        async for page in self._transaction.pages(LOG_ROWS_SQL, (prev, rows_max), encode):
             yield page
+
+    async def _followers(self, carried: Carried, high: int) -> AsyncGenerator[Page, None]:
+        for following in carried.followers():
+            async for page in self._query(following, high):
+                yield page
+
+    async def _touched(
+        self, touched: Touched, carried: Carried, *, refilled: bool = False
+    ) -> AsyncGenerator[Page, None]:
+        """Give the touched rows of a table, and those that may take the place of some of them.
+
+        ``refilled``: of a table with ``keep``, give all the newest rows.
+        """
+        table = touched.table
+        refill = None if table.settings.keep is None else Refill(table, await self._limit(table))
+        sql = queries.select_touched(table, ranged=table.name in self._ranged)
+        args = (touched.prev, touched.high, touched.table_id)
+        async for page in self._transaction.pages(sql, args, TouchedEncoder(table)):
+            if refill is not None:
+                refill.see(page)
+            yield page
+        newest = None if refill is None else refill.query()
+        if refilled and table.settings.keep is not None:
+            newest = Newest(table, table.settings.keep)
+        carried.touched(touched, newest)
+        if newest is not None:
+            async for page in self._query(newest, touched.high):
+                yield page
 
     def _in_order(self, ids: Iterable[int]) -> list[tuple[str, int]]:
         return sorted((self._registered[one], one) for one in ids if one in self._registered)
 
-    def _all(
-        self, table: Table, change_id: int, *, refuse_duplicates: bool
-    ) -> AsyncGenerator[list[Change], None]:
+    def _all(self, table: Table, change_id: int, *, refuse_duplicates: bool) -> AsyncGenerator[Page, None]:
         encoder = ReadEncoder(table, change_id, _now_ms(), refuse_duplicates=refuse_duplicates)
         sql, args = _select_cached(table, self._tables)
         return self._transaction.pages(sql, args, encoder)
 
-    def _query(self, query: Query, change_id: int) -> AsyncGenerator[list[Change], None]:
+    def _query(self, query: Query, change_id: int) -> AsyncGenerator[Page, None]:
         """Give the rows of a query that readers may lack."""
         sql, args = rows_of(query)
         encoder = ReadEncoder(table_of(query), change_id, _now_ms())
@@ -432,13 +370,6 @@ class CaptureReader:
         if name not in self._tables:
             raise UsageError(f'table "{name}" is not captured', "see `cdc status` for those that are")
         return self._tables[name]
-
-
-def _surveyed(low: int, top: int, rows: list[Row]) -> Survey:
-    if sum(row[1] for row in rows) != top - low:
-        raise LogBrokenError(f"the change log has holes between {low} and {top}", "run `cdc rebuild`")
-    anew = {row[0]: (row[2], row[3]) for row in rows if row[2] is not None}
-    return Survey(frozenset(row[0] for row in rows), anew)
 
 
 def _select_cached(table: Table, tables: dict[str, Table]) -> tuple[str, tuple[int, ...]]:

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from cdc.capture.encode import Change
+    from cdc.capture.encode import Change, Page
     from cdc.capture.leases import Reader
-    from cdc.capture.log import LogState
+    from cdc.capture.log import Backlog, LogState
+    from cdc.capture.log_rows import LogRow
     from cdc.capture.prune import Keeping
-    from cdc.capture.reader import Backlog, LogRow
     from cdc.capture.table import Skipped
     from schemas.definition import TableDefinition
-
-    Page = list[Change]
 
 
 class SourceReader(Protocol):
