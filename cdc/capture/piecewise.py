@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Self
 
 from cdc.capture import limits
 from cdc.capture.errors import CaptureStaleError
-from cdc.capture.reader import Survey
+from cdc.capture.pieces import Held, PieceRows
+from cdc.capture.survey import Survey
 from schemas import Op, decode_key
 from schemas.errors import SourceUnavailableError
 
@@ -22,15 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from cdc.capture.encode import Change
+    from cdc.capture.encode import Change, Page
     from cdc.capture.leases import Reader
-    from cdc.capture.log import LogState
+    from cdc.capture.log import Backlog, LogState
+    from cdc.capture.log_rows import LogRow
     from cdc.capture.prune import Keeping
-    from cdc.capture.reader import Backlog, CaptureReader, LogRow
+    from cdc.capture.reader import CaptureReader
     from cdc.capture.table import Skipped
     from schemas.definition import TableDefinition
-
-    Page = list[Change]
 
 
 class PiecewiseReader:
@@ -60,7 +60,7 @@ class PiecewiseReader:
         self._begun: LogState | None = None
         self._newest: LogState | None = None
         self._settled: LogState | None = None
-        self._piece_rows = limits.PIECE_ROWS_FIRST
+        self._piece = PieceRows()
         # Changes are read from here on: pruned beyond it, the log does not lead on any more.
         self._floor = -1
 
@@ -152,7 +152,7 @@ class PiecewiseReader:
             yield page
         low = prev
         while low < high:
-            top = min(high, low + self._piece_rows)
+            top = min(high, low + self._piece.rows)
             pages = await self._touched(low, top, anew, known)
             if pages is None:
                 continue
@@ -277,10 +277,9 @@ class PiecewiseReader:
         newest = self._newest
         if newest is not None:
             state = await moment.state(newest.high)
-            same_life = (state.epoch, state.epoch_nonce) == (newest.epoch, newest.epoch_nonce)
             if 0 <= self._floor < state.pruned_to:
                 raise CaptureStaleError("the change log was pruned between two reads")
-            if not same_life or state.prev_nonce != newest.high_nonce:
+            if not state.continues(newest):
                 raise CaptureStaleError("the change log was rewritten between two reads")
             self._newest = state
         self._moment = moment
@@ -315,22 +314,18 @@ class PiecewiseReader:
         """
         moment = await self._now()
         began = time.monotonic()
-        pages: list[Page] = []
-        size_bytes = 0
+        held = Held()
         survey = known or Survey((await moment.survey_within(low, top)).touched, anew)
         async with aclosing(moment.piece(low, top, survey)) as found:
             async for page in found:
-                pages.append(page)
-                size_bytes += sum(len(change[4] or b"") for change in page)
+                held.add(page)
                 fewer = max(1, (top - low) // 4)
-                if size_bytes > limits.PIECE_BYTES_MAX and top - low > 1:
-                    self._piece_rows = fewer
+                too_large = held.is_full and top - low > 1
+                if too_large or (self._lasted() > limits.MOMENT_SECONDS and fewer >= limits.PIECE_ROWS_MIN):
+                    self._piece.rows = fewer
                     return None
-                if self._lasted() > limits.MOMENT_SECONDS and fewer >= limits.PIECE_ROWS_MIN:
-                    self._piece_rows = fewer
-                    return None
-        self._pace(time.monotonic() - began)
-        return pages
+        self._piece.took(time.monotonic() - began)
+        return held.pages
 
     async def _rows(self, table: str, change_id: int, *, strict: bool) -> AsyncGenerator[Page, None]:
         if not (await self._now()).is_whole(table):
@@ -339,60 +334,47 @@ class PiecewiseReader:
                 yield page
             return
         after: bytes | None = None
-        wanted = self._piece_rows
+        wanted = self._piece.rows
         while True:
             moment = await self._now()
             began = time.monotonic()
-            pages: list[Page] = []
-            count = size_bytes = 0
+            held = Held()
             cut = False
             last = None if after is None else decode_key(after)
             found = moment.rows_after(table, last, wanted, change_id, strict=strict)
             async with aclosing(found) as coming:
                 async for page in coming:
-                    pages.append(page)
-                    count += len(page)
-                    size_bytes += sum(len(change[4] or b"") for change in page)
-                    enough = size_bytes > limits.PIECE_BYTES_MAX or self._lasted() > limits.MOMENT_SECONDS / 2
+                    held.add(page)
+                    enough = held.is_full or self._lasted() > limits.MOMENT_SECONDS / 2
                     # A piece that ended with the key it began with would come again and again.
                     cut = enough and page[-1][2] != after
                     if cut:
                         break
-            self._pace(time.monotonic() - began)
+            self._piece.took(time.monotonic() - began)
             await self.rest()
-            for page in pages:
+            for page in held.pages:
                 yield page
-            if not pages or (count < wanted and not cut):
+            if not held.pages or (held.rows < wanted and not cut):
                 return
-            newest = pages[-1][-1][2]
+            newest = held.pages[-1][-1][2]
             # Where keys are not unique a piece begins with the last key of the one before, and all its rows.
-            wanted = 2 * wanted if newest == after else self._piece_rows
+            wanted = 2 * wanted if newest == after else self._piece.rows
             after = newest
 
     async def _at_once(self, pages: AsyncGenerator[Page, None]) -> AsyncGenerator[Page, None]:
         """Give pages of one moment, which is left first unless they are too many to be held in memory."""
-        held: list[Page] = []
-        size_bytes = 0
+        held = Held()
         async with aclosing(pages):
             async for page in pages:
-                held.append(page)
-                size_bytes += sum(len(change[4] or b"") for change in page)
-                if size_bytes > limits.PIECE_BYTES_MAX:
-                    for one in held:
+                held.add(page)
+                if held.is_full:
+                    for one in held.pages:
                         yield one
-                    held, size_bytes = [], 0
+                    held = Held()
         await self.rest()
-        for page in held:
+        for page in held.pages:
             yield page
 
     def _lasted(self) -> float:
         """The seconds since the moment was opened."""
         return time.monotonic() - self._opened
-
-    def _pace(self, seconds: float) -> None:
-        if seconds > limits.MOMENT_SECONDS / 2:
-            # What takes long with so few rows would not take less with fewer.
-            least = min(self._piece_rows, limits.PIECE_ROWS_MIN)
-            self._piece_rows = max(least, self._piece_rows // 2)
-        elif seconds < limits.MOMENT_SECONDS / 8:
-            self._piece_rows = min(limits.PIECE_ROWS_MAX, self._piece_rows * 2)
