@@ -10,16 +10,14 @@ meanwhile is looked up after its table was read, and is pending too: any other r
 
 from __future__ import annotations
 
-import hashlib
-import zlib
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
-
-import msgspec
 
 from consumers import _redb
 from consumers.meta import QUARANTINE_TABLE, read_checkpoint, read_definitions
 from consumers.verify_bounds import Exempt, exempt_near_bounds
+from consumers.verify_buckets import Buckets, bucket_of, row_digest, suspects
+from consumers.verify_report import DIFFERENCES_MAX, TableReport
 from schemas.errors import CacheCorruptError, CdcError
 from schemas.keys import split_record_key
 
@@ -28,15 +26,6 @@ if TYPE_CHECKING:
 
     from consumers.meta import Checkpoint
     from schemas.definition import TableDefinition
-
-BUCKETS = 4096
-"""Buckets of a table, by the CRC-32 of the key."""
-
-DIFFERENCES_MAX = 10_000
-"""Keys that are listed of one table; what differs beyond is only said to be there."""
-
-SUSPECT_ROWS_MAX = 200_000
-"""Rows of differing buckets that are compared key by key."""
 
 PENDING_MAX = 1_000_000
 """Keys with changes that the cache has not applied; they are held in memory."""
@@ -79,96 +68,6 @@ class SourceView(Protocol):
     def pending(self, after: int) -> AsyncIterator[Iterable[tuple[str, bytes]]]:
         """(table, key) touched after a change id; an empty key for a whole table."""
         ...
-
-
-class TableReport(msgspec.Struct):
-    """What differs in one table. Keys are encoded; ``more``: there is more than is listed.
-
-    ``quarantined`` are the source's rows under quarantined keys, and keys whose rows are gone there.
-    """
-
-    source_rows: int = 0
-    cache_rows: int = 0
-    missing: list[bytes] = msgspec.field(default_factory=list)
-    unexpected: list[bytes] = msgspec.field(default_factory=list)
-    different: list[bytes] = msgspec.field(default_factory=list)
-    pending: int = 0
-    quarantined: int = 0
-    more: bool = False
-    newest: bool = True
-    """Whether the last row by key is there."""
-
-    @property
-    def counts(self) -> bool:
-        """Whether the numbers of rows fit together."""
-        return bool(self.pending) or self.source_rows == self.cache_rows + self.quarantined
-
-    @property
-    def equal(self) -> bool:
-        """Whether nothing differs."""
-        return not (self.missing or self.unexpected or self.different or self.more)
-
-    @property
-    def listed(self) -> int:
-        """How many keys differ, as far as was looked."""
-        return len(self.missing) + len(self.unexpected) + len(self.different)
-
-    def leave_out(self, exempt: Exempt) -> None:
-        """Take keys from the lists that are not to be compared after all."""
-        for keys in (self.missing, self.unexpected, self.different):
-            keys[:] = [key for key in keys if key not in exempt]
-
-    def cut(self) -> None:
-        """Leave as many keys as are listed."""
-        for keys in (self.missing, self.unexpected, self.different):
-            if len(keys) > DIFFERENCES_MAX:
-                del keys[DIFFERENCES_MAX:]
-                self.more = True
-
-
-def checks_of(reports: Mapping[str, TableReport], relations: Iterable[tuple[str, str]]) -> dict[str, bool]:
-    """What an application would check after a load, from what was compared row by row."""
-    related = [(child, parent) for child, parent in relations if child in reports and parent in reports]
-    return {
-        "row_counts": all(report.counts for report in reports.values()),
-        "newest_rows": all(report.newest for report in reports.values()),
-        # As many of either side as at the source: then they belong together as they do there.
-        "related_counts": all(reports[child].counts and reports[parent].counts for child, parent in related),
-        # A row refers to one that is missing here, or is here although it is gone there.
-        "no_orphans": not any(
-            reports[parent].missing or reports[parent].more or reports[child].unexpected
-            for child, parent in related
-        ),
-    }
-
-
-class _Buckets:
-    """Order-independent digests of rows, by bucket."""
-
-    def __init__(self) -> None:
-        self.counts = [0] * BUCKETS
-        self.sums = [0] * BUCKETS
-        self.rows = 0
-
-    def add(self, key: bytes, row: bytes) -> None:
-        bucket = zlib.crc32(key) % BUCKETS
-        self.counts[bucket] += 1
-        self.sums[bucket] += int.from_bytes(row_digest(key, row))
-
-    def differing(self, other: _Buckets) -> list[int]:
-        return [
-            bucket
-            for bucket in range(BUCKETS)
-            if self.counts[bucket] != other.counts[bucket] or self.sums[bucket] != other.sums[bucket]
-        ]
-
-
-def row_digest(key: bytes, row: bytes) -> bytes:
-    """A digest of a key and its row, 8 bytes."""
-    digest = hashlib.blake2b(len(key).to_bytes(4), digest_size=8)
-    digest.update(key)
-    digest.update(row)
-    return digest.digest()
 
 
 class Verification:
@@ -270,7 +169,7 @@ class Verification:
         suspicious = bool(differing)
         moving = await self._see_touched(source)
         while differing and not exempt.whole:
-            chosen = _suspects(theirs, ours, differing)
+            chosen = suspects(theirs, ours, differing)
             await self._compare_keys(source, table, exempt, report, frozenset(chosen))
             differing = differing[len(chosen) :]
             moving = await self._see_touched(source) or moving
@@ -293,9 +192,9 @@ class Verification:
 
     async def _digest(
         self, source: SourceView, table: str, exempt: Exempt, report: TableReport
-    ) -> tuple[_Buckets, _Buckets, deque[bytes]]:
+    ) -> tuple[Buckets, Buckets, deque[bytes]]:
         """One pass over both sides: their buckets, and the last keys of the source's."""
-        theirs, ours = _Buckets(), _Buckets()
+        theirs, ours = Buckets(), Buckets()
         met: set[bytes] = set()
         newest = deque[bytes](maxlen=SCAN_ROWS)
         async for rows in source.rows(table):
@@ -316,16 +215,16 @@ class Verification:
         return theirs, ours, newest
 
     async def _compare_keys(
-        self, source: SourceView, table: str, exempt: Exempt, report: TableReport, suspects: frozenset[int]
+        self, source: SourceView, table: str, exempt: Exempt, report: TableReport, chosen: frozenset[int]
     ) -> None:
         unseen: dict[bytes, bytes] = {}
         for page in _scan(self._cache, table):
             for key, row in page:
-                if zlib.crc32(key) % BUCKETS in suspects and key not in exempt:
+                if bucket_of(key) in chosen and key not in exempt:
                     unseen[key] = row_digest(key, row)
         async for rows in source.rows(table):
             for key, row in rows:
-                if row is None or zlib.crc32(key) % BUCKETS not in suspects or key in exempt:
+                if row is None or bucket_of(key) not in chosen or key in exempt:
                     continue
                 digest = unseen.pop(key, None)
                 if digest is None:
@@ -345,18 +244,6 @@ class Verification:
         # A table that the source does not have differs even when it is empty.
         report.more = report.more or not report.cache_rows
         return report
-
-
-def _suspects(theirs: _Buckets, ours: _Buckets, differing: list[int]) -> list[int]:
-    """As many of the differing buckets as may be compared key by key."""
-    chosen: list[int] = []
-    rows = 0
-    for bucket in differing:
-        rows += max(theirs.counts[bucket], ours.counts[bucket])
-        if chosen and rows > SUSPECT_ROWS_MAX:
-            break
-        chosen.append(bucket)
-    return chosen
 
 
 def _has(snapshot: _redb.Snapshot, table: str, key: bytes) -> bool:

@@ -20,7 +20,8 @@ from cdc.cli.reaching import until_reached
 from cdc.cli.running import run_async
 from consumers.opening import open_to_read
 from consumers.store import redb_errors
-from consumers.verify import TableReport, Verification, checks_of
+from consumers.verify import Verification
+from consumers.verify_report import TableReport, checks_of
 from schemas.errors import CdcError, ExitCode
 from schemas.keys import BadKeyError, decode_key
 from schemas.position import Position

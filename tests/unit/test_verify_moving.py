@@ -15,7 +15,7 @@ from cdc.cli.sync import sync_cache
 from cdc.cli.verify import SourceSeen, Verified, compare_with
 from cdc.config import CacheConfig, Config, SourceConfig, TableConfig
 from cdc.table_settings import TableSettings
-from consumers import _redb, verify
+from consumers import _redb, verify_buckets
 from consumers.store import redb_errors
 from consumers.verify import Verification
 from schemas.definition import Follow
@@ -31,8 +31,8 @@ def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a handful of rows takes many moments, and a few buckets many rounds."""
     monkeypatch.setattr(limits, "PIECE_ROWS_FIRST", 3)
     monkeypatch.setattr(limits, "PIECE_ROWS_MAX", 5)
-    monkeypatch.setattr(verify, "SUSPECT_ROWS_MAX", 4)
-    monkeypatch.setattr(verify, "BUCKETS", 32)
+    monkeypatch.setattr(verify_buckets, "SUSPECT_ROWS_MAX", 4)
+    monkeypatch.setattr(verify_buckets, "BUCKETS", 32)
 
 
 def config(tmp_path: Path, **tables: TableSettings) -> Config:
