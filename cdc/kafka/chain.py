@@ -13,6 +13,7 @@ from schemas.event import Head, Op
 
 if TYPE_CHECKING:
     from schemas.event import ChangeEvent
+    from schemas.manifests import FoundSnapshot
     from schemas.topics import TopicReader
 
 
@@ -51,6 +52,25 @@ async def chain_end(reader: TopicReader, topic: str) -> ChainEnd:
         if event.last and event.offset == record.offset and await _begins(reader, topic, start, event):
             return ChainEnd(event.head, stop, event.writer, said_goodbye=event.op == Op.END)
     return ChainEnd(None, stop)
+
+
+def life(head: Head) -> tuple[int, int, int]:
+    """What the log's life and what is published have to be for one head to lead to another."""
+    return head.epoch, head.epoch_nonce, head.settings
+
+
+def is_broken(end: ChainEnd, found: FoundSnapshot | None) -> bool:
+    """Whether the topic holds no whole group, or its chain went back behind its own snapshot.
+
+    A batch that was on its way to a topic that is gone can land in its successor, and count by chance.
+    """
+    if end.head is None:
+        return end.end_offset > 0
+    if found is None or found.announcement_offset >= end.end_offset:
+        return False
+    loaded = found.announcement.position
+    same_life = (loaded.epoch, loaded.epoch_nonce) == (end.head.epoch, end.head.epoch_nonce)
+    return same_life and end.head.change_id < loaded.change_id
 
 
 async def _begins(reader: TopicReader, topic: str, start: int, last: ChangeEvent) -> bool:

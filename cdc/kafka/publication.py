@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from contextlib import aclosing
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, Self
 
 import structlog
@@ -17,12 +14,12 @@ from msgspec.structs import replace
 from cdc import limits
 from cdc.capture.leases import TOPIC, Reader
 from cdc.kafka.admin import ensure_topics
-from cdc.kafka.chain import chain_end
+from cdc.kafka.chain import chain_end, is_broken, life
 from cdc.kafka.cleanup import delete_old_snapshots
 from cdc.kafka.group_records import GroupRecords
 from cdc.kafka.retention import read_standing, renewal_reason, topic_retention
 from cdc.kafka.sender import DisplacedError, Sender
-from cdc.kafka.snapshots import SnapshotWriter
+from cdc.kafka.snapshots import SnapshotWriter, write_rows
 from cdc.plan import log_head
 from schemas.errors import OperatorError
 from schemas.event import Head, Op
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from cdc.capture import Change, LogState, SourceReader
-    from cdc.kafka.chain import ChainEnd
     from cdc.kafka.snapshots import Written
     from schemas.codec import Encoding
     from schemas.kafka_properties import KafkaClients
@@ -129,7 +125,7 @@ class KafkaPublication:
         known = self._head
         if known is None or self.needs_snapshot:
             return False
-        return _life(known) == _life(head) and known.change_id >= max(head.change_id, known.exact_at)
+        return life(known) == life(head) and known.change_id >= max(head.change_id, known.exact_at)
 
     def recognise(self, state: LogState) -> Head | None:
         """The head, unless the topic belongs to another database.
@@ -171,7 +167,7 @@ class KafkaPublication:
     def held(self) -> Mapping[str, int] | None:
         """The tables of the newest snapshot; None where it is of another life or other settings."""
         found, head = self._announced, self._head
-        if found is None or head is None or _life(found.position) != _life(head):
+        if found is None or head is None or life(found.position) != life(head):
             return None
         return {table.name: table.settings for table in found.tables}
 
@@ -276,7 +272,7 @@ class KafkaPublication:
         # The snapshot before is as good an estimate as there is; counting would read every row once more.
         expected = None if self._announced is None else self._announced.rows or None
         with under_way("publishing a snapshot", lambda: chunks.rows, expected):
-            written = await self._write_rows(chunks, reader, beats=self.beats and goes_on)
+            written = await write_rows(chunks, reader, self.heartbeat if self.beats and goes_on else None)
         state = reader.settled
         if chain is not None and chain.change_id < state.high:
             # Read in several moments, the snapshot ended ahead of the chain, which must lead to it.
@@ -319,23 +315,6 @@ class KafkaPublication:
         self._uncleaned = True
         return written.rows
 
-    async def _write_rows(self, chunks: SnapshotWriter, reader: SourceReader, *, beats: bool) -> Written:
-        """Writes every row, and what changed while they were read, as of where the reader settles."""
-        loop = asyncio.get_running_loop()
-        heard = loop.time()
-        for table in reader.tables():
-            async with aclosing(reader.rows(table)) as pages:
-                async for page in pages:
-                    await chunks.add(table, page)
-                    if beats and loop.time() - heard > limits.HEARTBEAT_SECONDS:
-                        await self.heartbeat()
-                        heard = loop.time()
-        async with aclosing(reader.catch_up()) as pages:
-            async for page in pages:
-                for table, changes in groupby(page, itemgetter(1)):
-                    await chunks.add(table, list(changes))
-        return await chunks.finish()
-
     def _group(self, head: Head, prev: Head) -> GroupRecords:
         return GroupRecords(self._sender, self._encoding, self.writer, head, prev)
 
@@ -345,7 +324,7 @@ class KafkaPublication:
             end = await chain_end(reader, self._topics.events)
         head = end.head
         wanted = log_head(state, settings)
-        if head is None or _life(head) != _life(wanted) or head.change_id < state.high:
+        if head is None or life(head) != life(wanted) or head.change_id < state.high:
             raise DisplacedError(f"topic {self._topics.events} does not lead to the snapshot any more")
         self._sender = Sender(self._producer, self._topics.events, end.end_offset)
         return head
@@ -355,7 +334,7 @@ class KafkaPublication:
             end = await chain_end(reader, self._topics.events)
             found = await newest_snapshot(reader, self._topics)
         self._head = end.head
-        self._broken = _is_broken(end, found)
+        self._broken = is_broken(end, found)
         self._sender = Sender(self._producer, self._topics.events, end.end_offset)
         self._take_note(found)
         _log.info(
@@ -375,22 +354,3 @@ class KafkaPublication:
 
     def _leads_by_other_settings(self, found: FoundSnapshot) -> bool:
         return self._head is not None and found.announcement.position.settings != self._head.settings
-
-
-def _is_broken(end: ChainEnd, found: FoundSnapshot | None) -> bool:
-    """Whether the topic holds no whole group, or its chain went back behind its own snapshot.
-
-    A batch that was on its way to a topic that is gone can land in its successor, and count by chance.
-    """
-    if end.head is None:
-        return end.end_offset > 0
-    if found is None or found.announcement_offset >= end.end_offset:
-        return False
-    loaded = found.announcement.position
-    same_life = (loaded.epoch, loaded.epoch_nonce) == (end.head.epoch, end.head.epoch_nonce)
-    return same_life and end.head.change_id < loaded.change_id
-
-
-def _life(head: Head) -> tuple[int, int, int]:
-    """What the log's life and what is published have to be for one head to lead to another."""
-    return head.epoch, head.epoch_nonce, head.settings

@@ -1,8 +1,12 @@
-"""Writes a snapshot's chunks and its manifest to the snapshot topic."""
+"""Writes a snapshot to the snapshot topic: every row in chunks, then the manifest."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from contextlib import aclosing
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,9 +22,11 @@ from schemas.parts import parts_of
 from schemas.snapshot import GONE, SNAPSHOT_VERSION, Chunk, Manifest, encode_chunk, encode_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aiokafka import AIOKafkaProducer
 
-    from cdc.capture import Change
+    from cdc.capture import Change, SourceReader
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -128,3 +134,29 @@ class SnapshotWriter:
         self._chunks += 1
         self._rows_written += len(self._rows)
         self._rows, self._bytes = [], 0
+
+
+async def write_rows(
+    chunks: SnapshotWriter, reader: SourceReader, beat: Callable[[], Awaitable[None]] | None
+) -> Written:
+    """Writes every row, and what changed while they were read, as of where the reader settles.
+
+    Args:
+        chunks: a new writer.
+        reader: the source.
+        beat: sends a heartbeat, now and then while the tables are written; None where nobody waits for one.
+    """
+    loop = asyncio.get_running_loop()
+    heard = loop.time()
+    for table in reader.tables():
+        async with aclosing(reader.rows(table)) as pages:
+            async for page in pages:
+                await chunks.add(table, page)
+                if beat is not None and loop.time() - heard > limits.HEARTBEAT_SECONDS:
+                    await beat()
+                    heard = loop.time()
+    async with aclosing(reader.catch_up()) as pages:
+        async for page in pages:
+            for table, changes in groupby(page, itemgetter(1)):
+                await chunks.add(table, list(changes))
+    return await chunks.finish()
