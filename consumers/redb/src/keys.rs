@@ -12,14 +12,16 @@
 //! | bytes   | `&[u8]`   | 0x05 | as text, but any bytes                                    |
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::ops::Bound;
 
 use redb::{AccessGuard, Key, Value};
 
 use crate::errors::{Failure, Kind, Outcome};
+use crate::key_bytes::{
+    BLOB, INTEGER, TEXT, behind, content, end_of_text, escaped, other_class, text, unescaped,
+};
 
-const END: u8 = 0x00;
-const ESCAPED: u8 = 0xff;
 const SIGN: u64 = 1 << 63;
 
 /// A table's form, by its name in Python and in the file.
@@ -84,7 +86,7 @@ pub trait Form {
     /// The bounds of keys that begin with an encoded prefix; none where there can be no such key.
     fn beginning(prefix: &[u8]) -> Option<Bounds<Self::Owned<'_>>>;
     /// How a key of another class compares with all of this form.
-    fn compares(encoded: &[u8]) -> Option<std::cmp::Ordering>;
+    fn compares(encoded: &[u8]) -> Option<Ordering>;
 
     /// The bounds of a scan; none where it can find nothing.
     fn bounds<'a>(span: &Span<'a>) -> Outcome<Option<Bounds<Self::Owned<'a>>>> {
@@ -93,7 +95,7 @@ pub trait Form {
         };
         if let Some(after) = span.after {
             match Self::compares(after) {
-                Some(std::cmp::Ordering::Less) => {}
+                Some(Ordering::Less) => {}
                 Some(_) => return Ok(None),
                 None => {
                     let after = Self::own(after).ok_or_else(wrong_key)?;
@@ -105,7 +107,7 @@ pub trait Form {
         }
         if let Some(before) = span.before {
             match Self::compares(before) {
-                Some(std::cmp::Ordering::Greater) => {}
+                Some(Ordering::Greater) => {}
                 Some(_) => return Ok(None),
                 None => {
                     let before = Self::own(before).ok_or_else(wrong_key)?;
@@ -162,7 +164,7 @@ impl Form for Tuple {
         Some((Bound::Included(Cow::Borrowed(prefix)), behind(prefix)))
     }
 
-    fn compares(_: &[u8]) -> Option<std::cmp::Ordering> {
+    fn compares(_: &[u8]) -> Option<Ordering> {
         None
     }
 }
@@ -199,7 +201,7 @@ impl Form for Text {
         Some((Bound::Included(first), end))
     }
 
-    fn compares(encoded: &[u8]) -> Option<std::cmp::Ordering> {
+    fn compares(encoded: &[u8]) -> Option<Ordering> {
         other_class(encoded, TEXT)
     }
 }
@@ -240,7 +242,7 @@ impl Form for Bytes {
         Some((Bound::Included(first), end))
     }
 
-    fn compares(encoded: &[u8]) -> Option<std::cmp::Ordering> {
+    fn compares(encoded: &[u8]) -> Option<Ordering> {
         other_class(encoded, BLOB)
     }
 }
@@ -276,87 +278,7 @@ impl Form for Integer {
         Some((Bound::Included(only), Bound::Included(only)))
     }
 
-    fn compares(encoded: &[u8]) -> Option<std::cmp::Ordering> {
+    fn compares(encoded: &[u8]) -> Option<Ordering> {
         other_class(encoded, INTEGER)
     }
-}
-
-const INTEGER: u8 = 0x02;
-const TEXT: u8 = 0x04;
-pub const BLOB: u8 = 0x05;
-
-/// How a key whose first value is of another class compares with those of a class; tags rise as classes do.
-fn other_class(encoded: &[u8], tag: u8) -> Option<std::cmp::Ordering> {
-    let found = encoded.first().copied().unwrap_or_default();
-    (found != tag).then(|| found.cmp(&tag))
-}
-
-/// The bytes of the one value that a key consists of.
-fn content(encoded: &[u8], tag: u8) -> Option<Cow<'_, [u8]>> {
-    let (end, body) = encoded.split_last()?;
-    let (first, body) = body.split_first()?;
-    if (*first, *end) == (tag, END) {
-        unescaped(body)
-    } else {
-        None
-    }
-}
-
-/// Takes the escapes out; none where a 00 is not one.
-fn unescaped(body: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if !body.contains(&END) {
-        return Some(Cow::Borrowed(body));
-    }
-    let mut bytes = Vec::with_capacity(body.len());
-    let mut rest = body.iter();
-    while let Some(byte) = rest.next() {
-        bytes.push(*byte);
-        if *byte == END && rest.next() != Some(&ESCAPED) {
-            return None;
-        }
-    }
-    Some(Cow::Owned(bytes))
-}
-
-fn escaped(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut encoded = Vec::with_capacity(content.len() + 2);
-    encoded.push(tag);
-    for byte in content {
-        encoded.push(*byte);
-        if *byte == END {
-            encoded.push(ESCAPED);
-        }
-    }
-    encoded.push(END);
-    encoded
-}
-
-fn text(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
-    match bytes {
-        Cow::Borrowed(bytes) => str::from_utf8(bytes).ok().map(Cow::Borrowed),
-        Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
-    }
-}
-
-/// The first key behind all that begin with the prefix; unbounded where none can follow them.
-fn behind(prefix: &[u8]) -> Bound<Cow<'_, [u8]>> {
-    let Some(last) = prefix.iter().rposition(|byte| *byte != u8::MAX) else {
-        return Bound::Unbounded;
-    };
-    let mut end = prefix[..=last].to_vec();
-    end[last] += 1;
-    Bound::Excluded(Cow::Owned(end))
-}
-
-/// The same for text, whose order by code points is that of its bytes.
-fn end_of_text(prefix: &str) -> Option<String> {
-    let mut kept = prefix.to_owned();
-    while let Some(last) = kept.pop() {
-        // A range of chars steps over the surrogates.
-        if let Some(next) = (last..=char::MAX).nth(1) {
-            kept.push(next);
-            return Some(kept);
-        }
-    }
-    None
 }

@@ -9,7 +9,9 @@
 //! | edge.rs        | work without the GIL; where panics end                |
 //! | write.rs       | what a transaction does to tables                     |
 //! | read.rs        | what a committed state answers                        |
+//! | scan.rs        | a scan as Python asks for it                          |
 //! | keys.rs        | how keys stand in a table: as tuples, or as native values |
+//! | key_bytes.rs   | the bytes of an encoded key                           |
 //! | packed.rs      | rows as a snapshot's chunk packs them                 |
 //! | row.rs         | rows and pages of rows, as reads find them            |
 //! | value.rs       | the check that every stored value carries             |
@@ -24,10 +26,12 @@ mod database;
 mod edge;
 mod errors;
 mod exceptions;
+mod key_bytes;
 mod keys;
 mod packed;
 mod read;
 mod row;
+mod scan;
 mod snapshot;
 mod transaction;
 mod value;

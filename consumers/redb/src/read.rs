@@ -9,7 +9,8 @@ use redb::{
 };
 
 use crate::errors::{Failure, Outcome};
-use crate::keys::{BLOB, Bytes, Form, Integer, KeyType, Text, Tuple};
+use crate::key_bytes::BLOB;
+use crate::keys::{Bytes, Form, Integer, KeyType, Text, Tuple};
 use crate::row::{Found, Page, Row, collect};
 use crate::value::{Seal, open_meta};
 

@@ -14,7 +14,7 @@ use crate::edge::detached;
 use crate::errors::{Failure, Kind, Outcome};
 use crate::keys::KeyType;
 use crate::packed::unpack;
-use crate::snapshot::{Asked, Scanned};
+use crate::scan::{Asked, Scanned};
 use crate::write;
 
 type Live = Mutex<Option<Open>>;
