@@ -245,11 +245,8 @@ class Capture:
             )
             raise CaptureStaleError(f"the schema has changed under capture: {names}", "run `cdc install`")
         by_rowid = [table for table in selected.tables.values() if table.rowid_alias]
-        plans = await transaction.batch(
-            [Statement(queries.explained(table), (0, 0, 0)) for table in by_rowid]
-        )
-        ranged = [table.name for table, plan in zip(by_rowid, plans, strict=True) if queries.scans(plan.rows)]
-        return _Known(schema.stamp, selected, tuple(registered), frozenset(ranged))
+        ranged = await _scanned(transaction, by_rowid)
+        return _Known(schema.stamp, selected, tuple(registered), ranged)
 
     async def mint_epoch(self, above: int, seen: Head | None) -> bool:
         """Begin a new epoch, max(the source's, ``above``) + 1, after a second look under the write lock.
