@@ -34,3 +34,8 @@ def check_is_file(path: str) -> None:
         # The one length at which SQLite does not look for its header, but sees an empty file and writes over
         # it (os_unix.c, unixFileSize).
         raise UsageError(f"the source {path!r} is no SQLite database", _REMEDY)
+
+
+def absolute(path: str) -> str:
+    """Fix a relative path to the folder of now; pathlib would also change how it is written."""
+    return os.path.abspath(path) if path else path  # noqa: PTH100 -- see above

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from cdc.source.file import absolute
 from cdc.source.limits import BUSY_TIMEOUT_S, IDLE_READERS_MAX, INTERRUPT_EVERY_S
 from cdc.source.sqlite_connection import Connection, check_is_database, identity_of
 from cdc.source.threaded import ThreadTransaction
@@ -54,7 +55,7 @@ class SqliteClient:
             UsageError: the path does not exist, is no regular file, or holds no database.
             SourceUnavailableError: it is locked for longer than ``busy_timeout_s``.
         """
-        client = cls(_absolute(path), busy_timeout_s)
+        client = cls(absolute(path), busy_timeout_s)
         try:
             await client._on_reads(partial(check_is_database, client._path, busy_timeout_s))
             await client._on_reads(client._look_at_journal)
@@ -240,8 +241,3 @@ async def _interrupt_until(done: asyncio.Future[None], interrupt: Callable[[], N
         interrupt()
         await asyncio.wait([done], timeout=INTERRUPT_EVERY_S)
     done.result()
-
-
-def _absolute(path: str) -> str:
-    """Fix a relative path to the folder of now; pathlib would also change how it is written."""
-    return os.path.abspath(path) if path else path  # noqa: PTH100 -- see above

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from cdc.source.file import absolute
 from cdc.source.limits import BUSY_TIMEOUT_S, IDLE_READERS_MAX
 from cdc.source.remote_limits import LOOK_ANYWAY_S
 from cdc.source.threaded import ThreadTransaction
@@ -51,7 +52,7 @@ class TursoClient:
             UsageError: there is none, or it has the MVCC journal.
             SourceUnavailableError: another process has it open.
         """
-        client = cls(_absolute(path), busy_timeout_s)
+        client = cls(absolute(path), busy_timeout_s)
         try:
             await client.submit(client._begin_with)
         except BaseException:
@@ -176,8 +177,3 @@ def _written(path: str) -> tuple[int, ...]:
     except OSError:
         return ()
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _absolute(path: str) -> str:
-    """Fix a relative path to the folder of now; pathlib would also change how it is written."""
-    return os.path.abspath(path) if path else path  # noqa: PTH100 -- see above
