@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from consumers.changes import Touched
     from consumers.indexes import Rows
-    from schemas.definition import TableDefinition
+    from schemas.definition import Follow, TableDefinition
 
 
 class Bounds:
@@ -175,12 +175,13 @@ def _orphaned(rows: Rows, parents: tuple[str, ...], keys: list[bytes]) -> list[b
     return left
 
 
-def _parents_first(follows: Mapping[str, object]) -> list[str]:
+def _parents_first(follows: Mapping[str, Follow]) -> list[str]:
     order: list[str] = []
     left = sorted(follows)
     while left:
+        ready = [name for name in left if not set(follows[name].tables) & set(left)]
         # A cycle cannot be configured; should one come anyway, its tables come in any order.
-        ready = [name for name in left if not set(follows[name].tables) & set(left)] or left  # type: ignore[attr-defined]
+        ready = ready or left
         order += ready
         left = [name for name in left if name not in ready]
     return order

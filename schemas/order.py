@@ -56,9 +56,9 @@ def encode_order(value: Value) -> bytes:
     Raises:
         BadKeyError: it is of no SQLite class.
     """
-    kind = type(value)
-    if kind is int or kind is float:
-        return _NUMBER + _number(value)  # type: ignore[arg-type]
+    # Not isinstance: a bool is no SQLite value.
+    if type(value) is int or type(value) is float:
+        return _NUMBER + _number(value)
     if value is None:
         return _NULL
     if isinstance(value, str):
@@ -67,7 +67,7 @@ def encode_order(value: Value) -> bytes:
         return _TEXT + _ended(value.data)
     if isinstance(value, bytes):
         return _BLOB + _ended(value)
-    raise BadKeyError(f"a {kind.__name__} is no SQLite value", "this is a defect; report it")
+    raise BadKeyError(f"a {type(value).__name__} is no SQLite value", "this is a defect; report it")
 
 
 def _number(value: float) -> bytes:
