@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -240,7 +241,7 @@ class Cache:
         check_key(known, key)
 
     def _held(self, *, seconds_max: float, renews: bool) -> View:
-        take: Callable[[], _redb.Snapshot] = lambda: self._call(_redb.Database.snapshot)  # noqa: E731
+        take = partial(self._call, _redb.Database.snapshot)
         return View(self._path, take, seconds_max=seconds_max, renews=renews)
 
     def _meta(self) -> dict[str, bytes]:

@@ -81,12 +81,17 @@ class CountingServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    @property
+    def _requests(self) -> ClientSession:
+        if self._session is None:
+            raise RuntimeError("this server is not started: use it with `with`")
+        return self._session
+
     async def _answer(self, request: web.Request) -> web.Response:
-        assert self._session is not None  # noqa: S101 -- it was started
         timeout = ClientTimeout(total=_REQUEST_SECONDS_MAX)
         body = BytesIO(await request.read())
         try:
-            async with self._session.post(
+            async with self._requests.post(
                 f"{self._behind.base}{request.path_qs}",
                 data=body,
                 headers=_forwarded(request),
@@ -102,11 +107,10 @@ class CountingServer:
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """Answers what lasts: sqld tells of commits by an answer without end."""
-        assert self._session is not None  # noqa: S101 -- it was started
         before = self.counted
         self.counted = Counted(before.requests + 1, before.rows_read)
         try:
-            async with self._session.get(
+            async with self._requests.get(
                 f"{self._behind.base}{request.path_qs}", headers=_forwarded(request), allow_redirects=False
             ) as response:
                 answer = web.StreamResponse(

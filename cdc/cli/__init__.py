@@ -50,7 +50,7 @@ def _open_standard_streams() -> None:
             if null != number:
                 os.dup2(null, number)
                 os.close(null)
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 -- stays open
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What a narrow encoding (LANG=C, PYTHONIOENCODING=ascii) does not have is escaped, as on stderr.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -102,9 +102,9 @@ def _replica_check(name: str, facts: TopicFacts, config: Mapping[str, str] | Non
     message = f"{facts.replicas}, {facts.in_sync} in sync, min.insync.replicas {least}"
     if facts.in_sync < least:
         return Check("kafka", what, "failure", message, "nothing can be written: bring brokers back")
-    if facts.replicas < 2:  # noqa: PLR2004 -- one is no spare
+    if facts.replicas <= 1:
         return Check("kafka", what, "warning", message, "with 3 replicas no single broker loses the topic")
-    if least < 2:  # noqa: PLR2004 -- as above
+    if least <= 1:
         return Check("kafka", what, "warning", message, "set min.insync.replicas = 2")
     if least == facts.replicas:
         return Check("kafka", what, "warning", message, "one broker away stops the poller: add a replica")

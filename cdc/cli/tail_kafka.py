@@ -85,8 +85,10 @@ class TailedGroups:
         after = b"" if definition is None else encode_definition(definition)
         self._add(Op.TRUNCATE, table, after, event.change_id, event.ts_ms)
 
-    def put(self, op: str, table: str, key: bytes, row: bytes, change_id: int, ts_ms: int) -> None:  # noqa: ARG002 -- the key's values are wanted
+    def put(self, op: str, table: str, key: bytes, row: bytes, change_id: int, ts_ms: int) -> None:
         """A row event."""
+        # The key's values are wanted, which the event has.
+        del key
         self._add(op, table, row if op in (Op.CREATE, Op.UPDATE, Op.READ) else b"", change_id, ts_ms)
 
     def quarantine(
@@ -96,8 +98,10 @@ class TailedGroups:
         del key, reason, record
         self._add(Op.QUARANTINED, table, b"", change_id, ts_ms)
 
-    def end(self, exact_at: int) -> Head:  # noqa: ARG002 -- the event's head has it
+    def end(self, exact_at: int) -> Head:
         """The group is whole."""
+        # The event's head has it.
+        del exact_at
         group, event = self._group, self._seen()
         if group is None:
             raise RuntimeError("no group is open")
