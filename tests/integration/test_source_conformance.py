@@ -17,6 +17,7 @@ from tests.support.sqlite_values import EDGE_INTEGERS, EDGE_REALS, exact
 
 if TYPE_CHECKING:
     from cdc.source.client import Client, Row
+    from schemas.values import Value
     from tests.support.sources import Source
     from tests.support.sqld import Sqld
 
@@ -46,9 +47,9 @@ def pairs(rows: list[Row]) -> tuple[list[Row], int]:
     return rows, 0
 
 
-async def all_pages(client: Client, sql: str, args: tuple[object, ...] = ()) -> list[list[Row]]:
+async def all_pages(client: Client, sql: str, args: tuple[Value, ...] = ()) -> list[list[Row]]:
     async with client.reading() as transaction:
-        return [page async for page in transaction.pages(sql, args, pairs)]  # type: ignore[arg-type]
+        return [page async for page in transaction.pages(sql, args, pairs)]
 
 
 @every_kind

@@ -59,6 +59,7 @@ async def test_refused_credentials_end_with_2_and_are_not_shown(source: Source, 
     assert ended.code == 2, ended.err
     assert "refuses the credentials" in ended.err
     assert "hunter2" not in ended.out + ended.err
-    ended = await _cdc(tmp_path, "sync", "--source", f"http://me:hunter2@{source.cloud.address}")  # type: ignore[union-attr]
+    assert source.cloud is not None
+    ended = await _cdc(tmp_path, "sync", "--source", f"http://me:hunter2@{source.cloud.address}")
     assert ended.code == 2, ended.err
     assert "hunter2" not in ended.out + ended.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import msgspec
@@ -18,6 +19,9 @@ from schemas.keys import decode_key
 from schemas.parts import parts_of
 from tests.support.events import TABLE, Landed, group, head
 
+if TYPE_CHECKING:
+    from schemas.values import Value
+
 MANY = 1_000_000
 
 
@@ -25,13 +29,13 @@ def assembler(at: int = 0) -> Assembler:
     return Assembler(Groups(head(at)), 0)
 
 
-def applied(subject: Assembler) -> dict[int, str | None]:
+def applied(subject: Assembler) -> dict[int, Value]:
     """What the whole groups would write: id to v, None for a delete."""
-    state: dict[int, str | None] = {}
+    state: dict[int, Value] = {}
     for key, row, _ in subject.groups.ready.ops.get(TABLE, []):
         (row_id,) = decode_key(key)
         assert isinstance(row_id, int)
-        state[row_id] = None if row is None else decode_row(row)["v"]  # type: ignore[assignment]
+        state[row_id] = None if row is None else decode_row(row)["v"]
     return state
 
 

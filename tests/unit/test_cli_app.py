@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,6 @@ from tests.support.command import PROJECT, Ended, cdc_process, command_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Cdc = Callable[..., Ended]
 
@@ -183,7 +183,7 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(tmp_path: Path):
 
 def test_output_that_cannot_be_written_is_an_error(tmp_path: Path):
     make_cache(tmp_path / "cache.redb", {EPISODES: [("ep-1", 0.5)]}).close()
-    with open("/dev/full", "wb") as full:  # noqa: PTH123 -- a device
+    with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             command_line("get", "episodes", "ep-1"),
             cwd=tmp_path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,6 @@ from tests.support.command import cdc_process, command_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.support.command import Ended
 
@@ -43,7 +43,7 @@ def test_closed_streams_are_no_failure(cache: Path, command: list[str], closed: 
 
 @pytest.mark.parametrize("command", [["dump"], ["get", "episodes", "ep-☃"], ["status", "--json"], ["--help"]])
 def test_a_full_disk_behind_the_output_is_one_error_line(cache: Path, command: list[str]):
-    with open("/dev/full", "wb") as full:  # noqa: PTH123 -- a device
+    with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             command_line(*command), cwd=cache.parent, stdout=full, stderr=subprocess.PIPE, check=False
         )

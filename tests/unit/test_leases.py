@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -205,8 +205,8 @@ async def test_a_lease_written_between_the_plan_and_the_delete_is_kept(
     insert(db, 20)
     look = prune.look
 
-    async def look_and_be_late(*args: object) -> object:
-        found = await look(*args)  # type: ignore[arg-type]
+    async def look_and_be_late(*args: Any) -> object:
+        found = await look(*args)
         await renew(capture.client, READER, stood)
         return found
 
@@ -251,9 +251,9 @@ async def test_pruning_ends_under_writes_that_never_do(
     end = (await head_of(capture)).change_id
     look = prune.look
 
-    async def look_while_others_write(*args: object) -> object:
+    async def look_while_others_write(*args: Any) -> object:
         insert(db, 6)
-        return await look(*args)  # type: ignore[arg-type]
+        return await look(*args)
 
     monkeypatch.setattr(prune, "look", look_while_others_write)
     pruned = await capture.prune(0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given, settings
@@ -19,6 +20,9 @@ from schemas.definition import Column
 from schemas.order import encode_order, place
 from schemas.rows import encode_row
 from schemas.values import INTEGER_MAX, INTEGER_MIN, InvalidText, text_from_bytes
+
+if TYPE_CHECKING:
+    from schemas.values import Value
 
 near = st.sampled_from(
     [0, 1, 2**53, 2**53 + 1, 2**60, 2**60 + 1, INTEGER_MAX, INTEGER_MAX - 1, INTEGER_MIN, INTEGER_MIN + 1]
@@ -89,7 +93,7 @@ def _plain(key: object) -> object:
 
 @settings(deadline=None)
 @given(a=values, b=values)
-def test_the_order_of_bytes_is_sqlites_of_values(a: object, b: object) -> None:
+def test_the_order_of_bytes_is_sqlites_of_values(a: Value, b: Value) -> None:
     with sqlite3.connect(":memory:") as connection:
         sides = ["CAST(? AS TEXT)" if isinstance(one, InvalidText) else "?" for one in (a, b)]
         # The plus takes a cast's affinity away; NULL has no order of its own to ask for.
@@ -97,8 +101,8 @@ def test_the_order_of_bytes_is_sqlites_of_values(a: object, b: object) -> None:
         less, equal = connection.execute(sql, [parameter(one) for one in (a, b, a, b)]).fetchone()
     if a is None or b is None:
         less, equal = a is None and b is not None, a is b
-    assert (encode_order(a) < encode_order(b)) == bool(less)  # type: ignore[arg-type]
-    assert (encode_order(a) == encode_order(b)) == bool(equal)  # type: ignore[arg-type]
+    assert (encode_order(a) < encode_order(b)) == bool(less)
+    assert (encode_order(a) == encode_order(b)) == bool(equal)
 
 
 def test_values_one_of_which_begins_the_other_are_told_apart_by_the_key() -> None:
@@ -109,8 +113,8 @@ def test_values_one_of_which_begins_the_other_are_told_apart_by_the_key() -> Non
 @pytest.mark.parametrize("column", ["plain", 'with "quotes"', "ctrl\x01", "ümlaut", "", "cell"])
 @settings(deadline=None)
 @given(value=values)
-def test_one_cell_is_read_without_the_rest(column: str, value: object) -> None:
-    row = encode_row(("before", column, "behind"), (b"x", value, [None][0]))  # type: ignore[arg-type]
+def test_one_cell_is_read_without_the_rest(column: str, value: Value) -> None:
+    row = encode_row(("before", column, "behind"), (b"x", value, [None][0]))
     assert cell_reader(column)(row) == value
     assert cell_reader(f"{column} not")(row) is None
 

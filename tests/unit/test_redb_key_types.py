@@ -129,8 +129,8 @@ def test_truncating_changes_the_type_and_dropping_forgets_it(database: _redb.Dat
 
 @pytest.mark.parametrize("key_type", ["tuple", *KINDS])
 def test_a_write_transaction_reads_what_it_has_written(database: _redb.Database, key_type: KeyType) -> None:
-    value: Value = 5 if key_type == "integer" else b"a" if key_type == "bytes" else "a"
-    key, other = encode_key((value,)), encode_key((value * 2,))  # type: ignore[operator]
+    value = 5 if key_type == "integer" else b"a" if key_type == "bytes" else "a"
+    key, other = encode_key((value,)), encode_key((value * 2,))
     with database.begin() as transaction:
         transaction.truncate("t", key_type)
         transaction.put({"t": [(key, b"row", 3)]})

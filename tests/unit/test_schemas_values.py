@@ -144,7 +144,7 @@ def test_invalid_text_is_an_immutable_value():
     assert copy.deepcopy(one) == one
     assert pickle.loads(pickle.dumps(one)) == one
     with pytest.raises(AttributeError):
-        one.data = b"\xfe"  # type: ignore[misc]
+        one.data = b"\xfe"
     with pytest.raises(AttributeError):
         del one.data
 
