@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -140,7 +141,8 @@ async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdmi
     """Closes an aiokafka client, but does not wait for a broker that is away.
 
     While one is away, ``stop`` of aiokafka 0.14 may let out the CancelledError of a task of its own, which
-    would end ours; and where one of its steps fails it leaves the connections, and their task, behind.
+    would end ours; and where one of its steps fails or takes long it leaves the ones behind it undone: a task
+    that goes on fetching, connections that nobody closes.
     """
     if isinstance(client, AIOKafkaAdminClient):
         stopping, connections = client.close(), client._client  # noqa: SLF001 -- nothing else closes them
@@ -148,8 +150,19 @@ async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdmi
         stopping, connections = client.stop(), client.client
     else:
         stopping, connections = client.stop(), client._client  # noqa: SLF001 -- nothing else closes them
-    if not await _ends_well(stopping):
-        await _ends_well(connections.close())
+    if await _ends_well(stopping):
+        return
+    if isinstance(client, AIOKafkaConsumer):
+        await _end_tasks(client)
+    await _ends_well(connections.close())
+
+
+async def _end_tasks(consumer: AIOKafkaConsumer) -> None:
+    coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001 -- nothing else ends them
+    if isinstance(coordinator, GroupCoordinator):
+        await _ends_well(coordinator._stop_commit_offsets_refresh_task())  # noqa: SLF001
+    if fetcher is not None:
+        await _ends_well(fetcher.close())
 
 
 async def _ends_well(closing: Coroutine[Any, Any, None]) -> bool:

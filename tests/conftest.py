@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,10 @@ from tests.support.parts import count_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has what runs in the background ignore it, and every command that is started here would as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _topic_numbers = itertools.count(1)
 

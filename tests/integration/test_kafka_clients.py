@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 
 from schemas.errors import KafkaUnavailableError
 from schemas.topics import kafka_errors, stop_client
@@ -41,6 +42,24 @@ async def test_a_client_is_stopped_while_its_broker_is_away_and_leaves_nothing_b
         while "Failed fetch" not in caplog.text:
             await consumer.getmany(timeout_ms=50)
     await asyncio.wait_for(stop_client(consumer), LIMIT_S)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        await asyncio.wait(left, timeout=1.0)
+    assert not [task for task in left if not task.done()]
+
+
+async def test_a_client_is_stopped_while_its_groups_coordinator_keeps_silent(kafka: KafkaBroker, topic: str):
+    consumer = await asyncio.wait_for(fetching_consumer(kafka, topic), LIMIT_S)
+    coordinator = consumer._coordinator
+    assert isinstance(coordinator, GroupCoordinator)
+    kafka.suspend()
+    # Its stop() waits for the answer before it would end the task that fetches.
+    asking = asyncio.ensure_future(coordinator.ensure_coordinator_known())
+    coordinator.coordinator_dead()
+    await asyncio.wait([asking], timeout=0.5)
+    await asyncio.wait_for(stop_client(consumer), LIMIT_S)
+    asking.cancel()
+    kafka.resume()
     left = asyncio.all_tasks() - {asyncio.current_task()}
     if left:
         await asyncio.wait(left, timeout=1.0)

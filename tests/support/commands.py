@@ -213,4 +213,4 @@ def _command(arguments: Sequence[str | Path]) -> list[str]:
 
 def _environment() -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CDC_")}
-    return clean | {"PYTHONPATH": str(PROJECT), "CDC_LOG_FORMAT": "json", "PYTHONWARNINGS": "default"}
+    return {"PYTHONWARNINGS": "default"} | clean | {"PYTHONPATH": str(PROJECT), "CDC_LOG_FORMAT": "json"}

@@ -30,7 +30,7 @@ class Deployment:
         bootstrap: of the broker.
         topic: of this database.
         keys: the database's tables, and the columns of each one's key.
-        config: what verify needs to know beyond these.
+        config: what every command needs to know beyond these.
     """
 
     def __init__(
@@ -73,10 +73,12 @@ class Deployment:
     def arguments(self, name: str) -> tuple[str | Path, ...]:
         """What follows `cdc` for a part."""
         if name.startswith(POLLER):
-            return ("poll", "--source", self.source, *self._kafka)
+            return ("poll", "--source", self.source, *self._kafka, *self._config)
         if name == EMBEDDED:
-            return ("run", "--source", self.source, "--cache", self.cache(name), "--node", name)
-        return ("consume", "--cache", self.cache(name), "--node", f"{self.topic}.{name}", *self._kafka)
+            where = ("--source", self.source, "--cache", self.cache(name), "--node", name)
+            return ("run", *where, *self._config)
+        where = ("--cache", self.cache(name), "--node", f"{self.topic}.{name}")
+        return ("consume", *where, *self._kafka, *self._config)
 
     def cache(self, node: str) -> Path:
         """The cache file of a node."""
