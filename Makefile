@@ -10,6 +10,8 @@ SQLD := .cache/sqld
 NODE := .cache/node
 KAFKA_POM := tests/support/kafka/pom.xml
 NODE_PACKAGES := tests/support/node/package.json
+# Of pytest. Most tests wait for servers; each process starts its own.
+PROCESSES ?= 2
 CRATE := consumers/redb
 CRATE_FILES := $(wildcard $(CRATE)/Cargo.* $(CRATE)/src/*.rs $(CRATE)/src/*/*.rs)
 CARGO_CHECKS := --manifest-path $(CRATE)/Cargo.toml
@@ -32,7 +34,7 @@ demo: install ## install, then replicate a sample database into a redb file, rea
 	$(BIN)/cdc demo
 
 test: $(STAMPS)/test kafka sqld node ## install what the tests need, then run them all
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
 
 simulate: $(STAMPS)/test ## run SEEDS=2000 seeds of the simulation, or SEED=17 with its trace
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
