@@ -22,12 +22,17 @@ class ChainEnd(msgspec.Struct, frozen=True):
 
     ``head`` is None where no group counts. ``writer`` is who published that group, and ``said_goodbye`` that
     it ended in order: void records behind the goodbye are of a poller that has stepped back by now.
+    ``epoch_seen`` is the highest epoch of that group and of what counts behind it: readers may have met it in
+    the beginning of a group that was never ended, even where retention took what lay before. ``offset`` is
+    where the group's last record lies.
     """
 
     head: Head | None
     end_offset: int
     writer: int | None = None
     said_goodbye: bool = False
+    epoch_seen: int = 0
+    offset: int = -1
 
 
 async def chain_end(reader: TopicReader, topic: str) -> ChainEnd:
@@ -44,14 +49,32 @@ async def chain_end(reader: TopicReader, topic: str) -> ChainEnd:
         window=limits.CHAIN_WINDOW_RECORDS,
         window_max=limits.CHAIN_WINDOW_RECORDS_MAX,
     )
+    epoch_seen = 0
     async for record in records:
         try:
             event = decode_event(record.value or b"")
         except BadEventError:
             continue
-        if event.last and event.offset == record.offset and await _begins(reader, topic, start, event):
-            return ChainEnd(event.head, stop, event.writer, said_goodbye=event.op == Op.END)
-    return ChainEnd(None, stop)
+        if event.offset != record.offset:
+            continue
+        epoch_seen = max(epoch_seen, event.epoch)
+        if event.last and await _begins(reader, topic, start, event):
+            return ChainEnd(
+                event.head,
+                stop,
+                event.writer,
+                said_goodbye=event.op == Op.END,
+                epoch_seen=epoch_seen,
+                offset=event.offset,
+            )
+    return ChainEnd(None, stop, epoch_seen=epoch_seen)
+
+
+async def holds(reader: TopicReader, topic: str, offset: int, writer: int | None) -> bool:
+    """Whether the record of ``writer`` at ``offset`` is there still: another topic of that name lacks it."""
+    start, stop = await reader.bounds(topic)
+    event = await _event_at(reader, topic, offset) if start <= offset < stop else None
+    return event is not None and (event.offset, event.writer) == (offset, writer)
 
 
 def life(head: Head) -> tuple[int, int, int]:
@@ -82,9 +105,13 @@ async def _begins(reader: TopicReader, topic: str, start: int, last: ChangeEvent
     offset = last.offset - last.index
     if not last.index or offset < start:
         return True
+    first = await _event_at(reader, topic, offset)
+    return first is not None and (first.index, first.offset, first.writer) == (0, offset, last.writer)
+
+
+async def _event_at(reader: TopicReader, topic: str, offset: int) -> ChangeEvent | None:
     record = await reader.record(topic, offset)
     try:
-        first = decode_event((record and record.value) or b"")
+        return decode_event((record and record.value) or b"")
     except BadEventError:
-        return False
-    return (first.index, first.offset, first.writer) == (0, offset, last.writer)
+        return None

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from cdc import limits
 from cdc.capture.leases import TOPIC, Reader
 from cdc.kafka.admin import ensure_topics
-from cdc.kafka.chain import chain_end, is_broken, life
+from cdc.kafka.chain import ChainEnd, chain_end, holds, is_broken, life
 from cdc.kafka.cleanup import delete_old_snapshots
 from cdc.kafka.group_records import GroupRecords
 from cdc.kafka.retention import read_standing, renewal_reason, topic_retention
@@ -95,6 +95,8 @@ class KafkaPublication:
         """Snapshots may have become old since the last `clean_up`."""
         self._broken = False
         """The topic was used, but nothing in it tells how far its readers came."""
+        self._end = ChainEnd(None, 0)
+        """Where the chain ended when this life began."""
 
     async def __aenter__(self) -> Self:
         await ensure_topics(self._clients.admin(), self._topics)
@@ -149,14 +151,15 @@ class KafkaPublication:
             # How far readers came, and in which life of the log, nobody can say: only a new epoch is safe.
             # This head is that of a log that is not the source's.
             self._broken = False
-            epoch = state.epoch if self._head is None else self._head.epoch
+            # It must be above what a half group speaks of: who met that waits for no lower one.
+            epoch = max(state.epoch, self._end.epoch_seen) if self._head is None else self._head.epoch
             self._head = Head(epoch, state.epoch_nonce ^ 1, change_id=0, nonce=0, exact_at=0)
         return self._head
 
     def _take_over(self, known: Database, state: LogState) -> None:
         """Stand, from now on, in a log that is not the source's, in the highest epoch that is known."""
         heads = (self._head, None if self._announced is None else self._announced.position)
-        epoch = max([state.epoch, *(head.epoch for head in heads if head is not None)])
+        epoch = max([state.epoch, self._end.epoch_seen, *(head.epoch for head in heads if head is not None)])
         _log.warning(
             "taking over a topic of another database", topic=self._topics.events, was=known.url, epoch=epoch
         )
@@ -265,6 +268,8 @@ class KafkaPublication:
     async def _publish_snapshot(self, reader: SourceReader, chain: Head | None) -> int:
         # Everything that landed up to here is at most as new as the rows: a reader goes on from this offset.
         from_offset = self._sender.next_offset or 0
+        ours = self._sender.last_offset
+        stands = (self._end.offset, self._end.writer) if ours is None else (ours, self.writer)
         chunks = SnapshotWriter(self._producer, self._topics.snapshots)
         tables = reader.tables()
         # Where the chain was there before, others may go on with it meanwhile.
@@ -294,7 +299,7 @@ class KafkaPublication:
         after = Raw(encode_announcement(announcement))
         for tries_left in reversed(range(limits.ANNOUNCEMENTS_MAX if goes_on else 1)):
             if goes_on:
-                chain = await self._chain_now(state, reader.settings)
+                chain = await self._chain_now(state, reader.settings, stands)
             try:
                 # The manifest comes first: then the snapshot is there with the one record that announces it.
                 # If another record lands at that offset, or none since we die here, it points at nothing.
@@ -318,14 +323,20 @@ class KafkaPublication:
     def _group(self, head: Head, prev: Head) -> GroupRecords:
         return GroupRecords(self._sender, self._encoding, self.writer, head, prev)
 
-    async def _chain_now(self, state: LogState, settings: int) -> Head:
-        """Where the chain stands after chunks were written: a running poller went on with it meanwhile."""
+    async def _chain_now(self, state: LogState, settings: int, stood: tuple[int, int | None]) -> Head:
+        """Where the chain stands after chunks were written: a running poller went on with it meanwhile.
+
+        ``stood`` is the record that it ended with before, as offset and writer. In a topic that was deleted
+        and made anew meanwhile the snapshot's ``from_offset`` would mean nothing, or lie behind its end.
+        """
+        topic = self._topics.events
         async with TopicReader(self._clients.consumer()) as reader:
-            end = await chain_end(reader, self._topics.events)
+            end = await chain_end(reader, topic)
+            same = stood == (end.offset, end.writer) or await holds(reader, topic, *stood)
         head = end.head
         wanted = log_head(state, settings)
-        if head is None or life(head) != life(wanted) or head.change_id < state.high:
-            raise DisplacedError(f"topic {self._topics.events} does not lead to the snapshot any more")
+        if not same or head is None or life(head) != life(wanted) or head.change_id < state.high:
+            raise DisplacedError(f"topic {topic} does not lead to the snapshot any more")
         self._sender = Sender(self._producer, self._topics.events, end.end_offset)
         return head
 
@@ -334,7 +345,7 @@ class KafkaPublication:
             end = await chain_end(reader, self._topics.events)
             found = await newest_snapshot(reader, self._topics)
         self._head = end.head
-        self._broken = is_broken(end, found)
+        self._end, self._broken = end, is_broken(end, found)
         self._sender = Sender(self._producer, self._topics.events, end.end_offset)
         self._take_note(found)
         _log.info(

@@ -66,6 +66,8 @@ class Checks:
         """Caches of which somebody ordered the next load."""
         self._strangers: set[str] = set()
         """Caches that were not loaded from the topic of now since the one before was deleted."""
+        self._given: dict[int, set[int]] = {}
+        """By number of an epoch: the nonces of the lives of the log that it was given to."""
 
     def pruned_by_hand(self, contents: Contents) -> None:
         """Somebody prunes who knows nothing of leases."""
@@ -142,8 +144,11 @@ class Checks:
         self._rebuilding.add(name)
 
     def topic_deleted(self) -> None:
-        """Whatever follows in the topic proves nothing about the caches of now: they may load."""
-        self._strangers |= set(self._before)
+        """Whatever follows in the topic proves nothing about the caches of now: they may load.
+
+        Nor about one whose first load is under way, from a snapshot of the topic that is gone.
+        """
+        self._strangers |= self.world.cache_names
 
     def minted(self) -> None:
         self.mints += 1
@@ -152,6 +157,15 @@ class Checks:
             # Somebody who was displaced and does not know it counted on from where it stood itself, and is
             # told when it publishes; whoever goes on in the topic must count on from there.
             self.incidents += 1
+        if meta is not None:
+            self._given.setdefault(meta[0], set()).add(meta[1])
+            twins = self._given.get(meta[0] - 1, set())
+            if topic is not None and len(twins) > 1 and _knows_epoch(topic, meta[0] - 1):
+                # A backup was restored while one poller loaded the epoch that it had begun; another one, who
+                # could not know of it, gave its number again. Both are there now, and neither leads on from
+                # the other: a third is due, once.
+                twins.clear()
+                self.incidents += 1
         if self.mints > self.incidents:
             self.world.fail(f"epoch number {self.mints} was begun after {self.incidents} incidents")
 
@@ -171,6 +185,8 @@ class Checks:
             checkpoint.offset,
         )
         before = self._before.get(name)
+        if before is None and (checkpoint.offset is None or self._is_of_the_topic(checkpoint)):
+            self._strangers.discard(name)
         if self._files.get(name) is not file:
             self._check_lease_of_load(name, checkpoint)
         if before is not None and self._files[name] is not file:
@@ -234,9 +250,7 @@ class Checks:
             return
         same_life = (before.epoch, before.epoch_nonce) == (after.epoch, after.epoch_nonce)
         if name in self._strangers and name != "embedded":
-            topic = world.broker.topics.get(world.topics.events)
-            if topic is not None and (after.offset or 0) <= topic.end and _leads_to(topic, after):
-                # A load that slept can still be of a topic that is gone.
+            if self._is_of_the_topic(after):
                 self._strangers.discard(name)
             return
         if same_life and after.change_id < before.change_id:
@@ -252,6 +266,11 @@ class Checks:
         topic = world.broker.topics.get(world.topics.events)
         if same_life and topic is not None and _leads_on(topic, before, after):
             world.fail(f"{name} was loaded needlessly at {before.position}: the topic leads on")
+
+    def _is_of_the_topic(self, after: Checkpoint) -> bool:
+        """Whether a load was of the topic of now: one that slept can still be of one that is gone."""
+        topic = self.world.broker.topics.get(self.world.topics.events)
+        return topic is not None and (after.offset or 0) <= topic.end and _leads_to(topic, after)
 
     def arrived(self) -> bool:
         """Whether every cache is where the source is."""

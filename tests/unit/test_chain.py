@@ -1,0 +1,64 @@
+"""What a poller reads from a topic's end: where its chain stands, and whether it is the topic it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from cdc.kafka.chain import chain_end, holds
+from tests.support.events import group, head
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from schemas.topics import TopicReader
+    from tests.support.events import Landed
+
+TOPIC = "t"
+
+
+class Records:
+    """A topic that holds these records, read as a `TopicReader` reads it."""
+
+    def __init__(self, records: list[Landed]) -> None:
+        self._records = {record.offset: record for record in records}
+
+    async def bounds(self, _: str) -> tuple[int, int]:
+        return min(self._records), max(self._records) + 1
+
+    async def record(self, _: str, offset: int) -> Landed | None:
+        return self._records.get(offset)
+
+    async def backwards(self, *_: str | int, **__: int) -> AsyncIterator[Landed]:
+        for offset in sorted(self._records, reverse=True):
+            yield self._records[offset]
+
+
+def reader(*groups: list[Landed]) -> TopicReader:
+    return cast("TopicReader", Records([record for records in groups for record in records]))
+
+
+async def test_the_chain_ends_with_the_last_whole_group_that_counts():
+    whole = group(0, 0, 3, [(1, "a"), (2, "b")], writer=5)
+    half = group(2, 3, 4, [(1, "c"), (2, "d")], writer=6)[:1]
+    end = await chain_end(reader(whole, half), TOPIC)
+    assert (end.head, end.end_offset, end.offset, end.writer) == (head(3), 3, 1, 5)
+
+
+async def test_half_a_group_tells_its_epoch_also_where_there_is_no_whole_one():
+    half = group(4, 3, 4, [(1, "c"), (2, "d")], epoch=7)[:1]
+    void = group(9, 3, 4, [], epoch=8, landed=5)
+    end = await chain_end(reader(half, void), TOPIC)
+    assert (end.head, end.epoch_seen) == (None, 7)
+
+
+@pytest.mark.parametrize(
+    ("offset", "writer", "there"),
+    [(4, 5, True), (4, 6, False), (3, 5, False), (5, 5, False), (-1, None, False)],
+    ids=["it is", "of somebody else", "deleted", "beyond the end", "none"],
+)
+async def test_a_record_is_known_by_its_writer_and_where_it_lies(
+    offset: int, writer: int | None, there: bool
+):
+    assert await holds(reader(group(4, 0, 3, [], writer=5)), TOPIC, offset, writer) is there
