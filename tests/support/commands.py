@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tests.support.conditions import wait_until
+from tests.support.suspending import suspend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,7 +183,7 @@ class Running:
 
     def suspend(self) -> None:
         """SIGSTOP, at whatever it is doing."""
-        self._process.send_signal(signal.SIGSTOP)
+        suspend(self._process.pid)
 
     def resume(self) -> None:
         """SIGCONT."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from tests.support.parts import missing, need_command
 from tests.support.ports import free_port
+from tests.support.suspending import suspend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,7 +149,8 @@ class KafkaBroker:
 
     def suspend(self) -> None:
         """SIGSTOP: connections stay open and nothing answers."""
-        self._signal(signal.SIGSTOP)
+        if self._process is not None and self.running:
+            suspend(self._process.pid)
 
     def resume(self) -> None:
         """SIGCONT: after `suspend`."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from tests.support.parts import missing
 from tests.support.ports import free_port
+from tests.support.suspending import suspend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,7 +143,7 @@ class Sqld:
     def suspend(self) -> None:
         """SIGSTOP: connections stay open and nothing answers."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
+            suspend(self._process.pid)
 
     def resume(self) -> None:
         """SIGCONT: after `suspend`."""
