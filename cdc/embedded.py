@@ -11,7 +11,7 @@ import structlog
 
 from cdc.capture.leases import CACHE, Reader
 from cdc.plan import log_head
-from cdc.poller import Polled, Poller
+from cdc.poller import Done, Polled, Poller
 from cdc.upkeep import Upkeep, leave_lease
 from consumers.groups import Group, Verdict
 from schemas.codec import decode_definition
@@ -113,6 +113,7 @@ class CachePublication:
 
     async def load(self, reader: SourceReader, state: LogState, reason: str) -> int:
         """Builds a new cache file from every row, and swaps it in."""
+        reason = "told to rebuild" if self._rebuild else reason
         _log.info("loading everything", reason=reason, epoch=state.epoch, change_id=state.high)
         tables = reader.tables()
         database = Database(id=state.database_id, url=self._database_url)
@@ -150,7 +151,12 @@ async def _load_changes(loading: Loading, page: list[Change]) -> None:
 
 
 async def sync(
-    open_capture: Callable[[], Capture], writer: CacheWriter, *, rebuild: bool = False, leased: bool = True
+    open_capture: Callable[[], Capture],
+    writer: CacheWriter,
+    *,
+    rebuild: bool = False,
+    leased: bool = True,
+    done: Done | None = None,
 ) -> Polled:
     """Brings the cache to everything that is committed at the source now.
 
@@ -159,12 +165,13 @@ async def sync(
         writer: the open cache path.
         rebuild: load everything anew, whatever the cache holds.
         leased: see `CachePublication`.
+        done: what was done already, where this begins again.
     """
     async with open_capture() as capture:
         if not await capture.installed():
             await capture.install()
         publication = CachePublication(writer, capture.client.url, rebuild=rebuild, leased=leased)
-        polled = await Poller(capture, publication).settle()
+        polled = await Poller(capture, publication).settle(done or Done())
         await leave_lease(capture.client, publication.log_reader, polled.head)
         return polled
 

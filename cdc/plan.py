@@ -76,7 +76,8 @@ def plan_poll(head: Head | None, state: LogState) -> Plan:  # noqa: PLR0911 -- a
         return Load("the log's epoch is newer")
     if (state.epoch, state.epoch_nonce) != (head.epoch, head.epoch_nonce):
         return NewEpoch(above=head.epoch, reason="the log is another one than the one that was followed")
-    if head.change_id > state.high:
+    if max(head.change_id, head.exact_at) > state.high:
+        # Rows were published as of exact_at already, though their group ended before it.
         return NewEpoch(above=head.epoch, reason="the log ends below what was already published")
     if head.change_id <= state.pruned_to:
         # Tested before the nonce: the row is gone for a good reason, and nobody else is condemned for it.

@@ -97,7 +97,23 @@ class Polled(msgspec.Struct, frozen=True):
     @property
     def idle(self) -> bool:
         """Whether there was nothing to do, and nothing newer is known."""
-        return not self.rows and not self.events and self.head.change_id >= self.head.exact_at
+        return not self.rows and not self.events and self.exact
+
+    @property
+    def exact(self) -> bool:
+        """Whether no row that was published is newer than where the publication stands."""
+        return self.head.change_id >= self.head.exact_at
+
+
+class Done(msgspec.Struct):
+    """What polls did so far, for a command that has to begin again: rows loaded, events published."""
+
+    rows: int = 0
+    events: int = 0
+
+    def at(self, head: Head) -> Polled:
+        """All of it, now that the publication stands at ``head``."""
+        return Polled(head=head, rows=self.rows, events=self.events)
 
 
 class Poller:
@@ -144,21 +160,22 @@ class Poller:
                 for name in sorted(set(report.changed).difference(report.tables)):
                     _log.warning("a table leaves: it is dropped, or can be captured no more", table=name)
 
-    async def settle(self, snapshots: Snapshots | None = None) -> Polled:
+    async def settle(self, done: Done, snapshots: Snapshots | None = None) -> Polled:
         """Polls until what is published is the exact state of one moment, for a caller who polls no more.
 
         A source that is read in many short moments may show rows that are newer than the end of the log that
-        the poll began with.
+        the poll began with. ``done`` is told of each poll, and of all of them returned.
 
         Raises:
             SourceUnavailableError: the source changes faster than it can be read.
         """
-        rows = events = 0
         for _ in range(SETTLING_POLLS_MAX):
             polled = await self.poll(snapshots)
-            rows, events, snapshots = rows + polled.rows, events + polled.events, None
-            if polled.head.change_id >= polled.head.exact_at:
-                return Polled(head=polled.head, rows=rows, events=events)
+            snapshots = None
+            done.rows += polled.rows
+            done.events += polled.events
+            if polled.exact:
+                return done.at(polled.head)
         raise SourceUnavailableError(
             "the source changes faster than it can be read", "try again when less is written there"
         )
@@ -234,6 +251,8 @@ class Poller:
         if snapshots is not None:
             await reader.rest()
             rows = await snapshots.snapshot(reader, state)
+            # Read in several moments, it may have had to lead the chain on.
+            head = self._publication.head() or head
         return Polled(head=head, rows=rows, events=events)
 
     def _reread(self, reader: SourceReader) -> frozenset[str]:

@@ -51,9 +51,12 @@ async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpo
         return None
     # Behind a snapshot that is ahead of this cache it would only find a hole.
     resumed = start if found is None or _is_ahead(found, checkpoint) else found.next_offset
-    _log.warning(
-        "the stored offset is not in the topic: reading from further back", stored=offset, offset=resumed
-    )
+    if offset is None:
+        _log.info("the cache was not filled by this topic: reading from further back", offset=resumed)
+    else:
+        _log.warning(
+            "the stored offset is not in the topic: reading from further back", stored=offset, offset=resumed
+        )
     return resumed
 
 

@@ -58,7 +58,8 @@ def check_writable(path: Path) -> None:
     # redb's own locks belong to its open file (F_OFD_SETLK), so that closing this one frees none of them.
     try:
         with path.open("rb") as file:
-            is_redb = file.read(len(MAGIC)) == MAGIC
+            # One of no bytes holds nothing that could be lost: it is loaded, as where there is none.
+            is_redb = file.read(len(MAGIC)) in (MAGIC, b"")
     except FileNotFoundError:
         # Its owner has just set it aside: whether we may follow, the lock decides.
         return
@@ -66,6 +67,14 @@ def check_writable(path: Path) -> None:
         raise _unusable(path, error) from None
     if not is_redb:
         raise UsageError(f"{path} is no redb database", _ANOTHER)
+
+
+def is_empty(path: Path) -> bool:
+    """Say whether a file has no bytes; what cannot be told is for whoever opens it."""
+    try:
+        return os.path.getsize(str(path)) == 0  # noqa: PTH202 -- the simulation has other paths
+    except OSError:
+        return False
 
 
 def _is_file(path: Path) -> bool:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 PENDING_MAX = 1_000_000
 """Keys with changes that the cache has not applied; they are held in memory."""
 
+_OTHER_SETTINGS = "give those of the poller; if these are newer, bring the cache up to date first"
+
 DAMAGED = b""
 """Stands for the content of a row whose check fails."""
 
@@ -47,6 +49,11 @@ class SourceView(Protocol):
 
     def is_whole(self, table: str) -> bool:
         """Whether the cache holds every row of a table, not only the newest, or those that follow others."""
+        ...
+
+    @property
+    def settings(self) -> int:
+        """A digest of what is configured to be published."""
         ...
 
     def tables(self) -> Mapping[str, TableDefinition]:
@@ -96,14 +103,12 @@ class Verification:
         if checkpoint is None:
             raise CdcError("the cache was never loaded", "run: cdc sync, or cdc consume")
         if not checkpoint.exact:
-            raise CdcError("the cache is still catching up with its first load", "verify again in a moment")
+            raise CdcError(
+                "the cache is catching up: some of its rows are newer than its position",
+                "verify again in a moment",
+            )
         defined = source.tables()
-        for table in defined.keys() & self.definitions.keys():
-            if defined[table].settings != self.definitions[table].settings:
-                raise CdcError(
-                    f'the cache holds table "{table}" by other settings than the [tables] given here',
-                    "give those of the poller; if these are newer, bring the cache up to date first",
-                )
+        self._refuse_other_settings(source, checkpoint)
         exempt = self._exempt = dict[str, Exempt]()
         self._touches = 0
         self._seen_to = checkpoint.change_id
@@ -135,6 +140,24 @@ class Verification:
             and not source.is_whole(table)
             and not (report.equal and report.counts)
         }
+
+    def _refuse_other_settings(self, source: SourceView, checkpoint: Checkpoint) -> None:
+        defined = source.tables()
+        for table in defined.keys() & self.definitions.keys():
+            if defined[table].settings != self.definitions[table].settings:
+                raise CdcError(
+                    f'the cache holds table "{table}" by other settings than the [tables] given here',
+                    _OTHER_SETTINGS,
+                )
+        if checkpoint.settings != source.settings:
+            # Where settings are the same, a table that only one of them has joined or left just now.
+            for table in sorted(defined.keys() ^ self.definitions.keys()):
+                holds = "leaves out" if table in defined else "holds"
+                raise CdcError(
+                    f'the cache {holds} table "{table}", by other settings than those given here '
+                    "(source.tables, key_columns)",
+                    _OTHER_SETTINGS,
+                )
 
     async def _see_touched(self, source: SourceView) -> bool:
         """Adds what was touched by the newest moment; says whether there was a newer one."""

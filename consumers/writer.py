@@ -12,6 +12,7 @@ import structlog
 
 from consumers import limits
 from consumers.applier import Applier
+from consumers.cache_path import is_empty
 from consumers.groups import Groups
 from consumers.live import Live
 from consumers.meta import Checkpoint
@@ -277,9 +278,12 @@ class CacheWriter:
                 return
 
     def _find(self) -> bool:
-        """Whether there is a cache; what a killed load left beside it may be as large, and goes."""
+        """Whether there is a cache; what a killed load left beside it may be as large, and goes.
+
+        An empty file is none: a crash of the machine may have left it, or a person.
+        """
         remove_leftovers(self.path)
-        return self.path.exists()
+        return self.path.exists() and not is_empty(self.path)
 
     async def _open_file(self, *, check: bool) -> None:
         try:

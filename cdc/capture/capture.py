@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from cdc.capture import queries
+from cdc.capture import limits, queries
 from cdc.capture.ddl import INSERT_CONTROL_ROW, NO_TABLE_ID, OP_SETTINGS
 from cdc.capture.errors import CaptureStaleError
 from cdc.capture.identifiers import LEASES, LOG
@@ -204,7 +204,8 @@ class Capture:
             UsageError: as `install` does.
         """
         if self.client.short_reads:
-            async with PiecewiseReader(self.moment, tries) as reader:
+            seconds = None if self.client.reads_block else limits.SERVER_MOMENT_SECONDS
+            async with PiecewiseReader(self.moment, tries, seconds) as reader:
                 yield reader
         else:
             async with self.moment() as moment:

@@ -60,6 +60,12 @@ In rollback-journal mode a commit of the application waits for it, and may wait 
 again after pauses that grow. No piece is begun in its second half.
 """
 
+SERVER_MOMENT_SECONDS = 2.0
+"""The same at a server, where a read holds up nobody and each question takes a trip over the network.
+
+A group is the exact state of one moment only if all of it is read in one: that takes some ten trips.
+"""
+
 PIECE_ROWS_MIN = 50
 PIECE_ROWS_FIRST = 500
 PIECE_ROWS_MAX = 5_000

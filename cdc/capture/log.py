@@ -112,7 +112,7 @@ async def _continues(transaction: Transaction, state: LogState, seen: Head) -> b
     if seen.change_id <= state.pruned_to:
         # The reader is behind the log's beginning: it rebuilds itself, the log is not at fault.
         return True
-    if state.prev_nonce != seen.nonce:
+    if state.prev_nonce != seen.nonce or seen.exact_at > state.high:
         return False
     count = (await transaction.execute(_COUNT_SQL, (seen.change_id, state.high))).rows[0][0]
     return count == state.high - seen.change_id

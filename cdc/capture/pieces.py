@@ -31,16 +31,21 @@ class Held:
 
 
 class PieceRows:
-    """How many ``rows``, or rows of the log, the next piece has, by how long those before it took."""
+    """How many ``rows``, or rows of the log, the next piece has, by how long those before it took.
 
-    def __init__(self) -> None:
+    Args:
+        moment_seconds: how long the moment lasts that they are read at.
+    """
+
+    def __init__(self, moment_seconds: float) -> None:
+        self._moment_seconds = moment_seconds
         self.rows = limits.PIECE_ROWS_FIRST
 
     def took(self, seconds: float) -> None:
         """Take note of how long a piece took."""
-        if seconds > limits.MOMENT_SECONDS / 2:
+        if seconds > self._moment_seconds / 2:
             # What takes long with so few rows would not take less with fewer.
             least = min(self.rows, limits.PIECE_ROWS_MIN)
             self.rows = max(least, self.rows // 2)
-        elif seconds < limits.MOMENT_SECONDS / 8:
+        elif seconds < self._moment_seconds / 8:
             self.rows = min(limits.PIECE_ROWS_MAX, self.rows * 2)

@@ -42,16 +42,21 @@ class PiecewiseReader:
         open_moment: begins a short read transaction.
         tries: how often that is tried before the source counts as locked, or away: often by those who would
             have to begin anew, and find room between the commits of a busy application.
+        moment_seconds: how long one lasts; None: as little as holds up nobody.
 
     Raises (every method):
         CaptureStaleError: the schema or the log was changed between two moments: begin anew.
     """
 
     def __init__(
-        self, open_moment: Callable[[], AbstractAsyncContextManager[CaptureReader]], tries: int = 1
+        self,
+        open_moment: Callable[[], AbstractAsyncContextManager[CaptureReader]],
+        tries: int = 1,
+        moment_seconds: float | None = None,
     ) -> None:
         self._open_moment = open_moment
         self._tries = tries
+        self._seconds = limits.MOMENT_SECONDS if moment_seconds is None else moment_seconds
         self._moment: CaptureReader | None = None
         self._stack = AsyncExitStack()
         self._opened = 0.0
@@ -60,7 +65,7 @@ class PiecewiseReader:
         self._begun: LogState | None = None
         self._newest: LogState | None = None
         self._settled: LogState | None = None
-        self._piece = PieceRows()
+        self._piece = PieceRows(self._seconds)
         # Changes are read from here on: pruned beyond it, the log does not lead on any more.
         self._floor = -1
 
@@ -264,7 +269,7 @@ class PiecewiseReader:
 
     async def _now(self) -> CaptureReader:
         """Give the moment that is open, unless it has lasted long enough; else the next one."""
-        if self._moment is not None and self._lasted() < limits.MOMENT_SECONDS / 2:
+        if self._moment is not None and self._lasted() < self._seconds / 2:
             return self._moment
         await self.rest()
         moment = await self._next_moment()
@@ -321,7 +326,7 @@ class PiecewiseReader:
                 held.add(page)
                 fewer = max(1, (top - low) // 4)
                 too_large = held.is_full and top - low > 1
-                if too_large or (self._lasted() > limits.MOMENT_SECONDS and fewer >= limits.PIECE_ROWS_MIN):
+                if too_large or (self._lasted() > self._seconds and fewer >= limits.PIECE_ROWS_MIN):
                     self._piece.rows = fewer
                     return None
         self._piece.took(time.monotonic() - began)
@@ -345,7 +350,7 @@ class PiecewiseReader:
             async with aclosing(found) as coming:
                 async for page in coming:
                     held.add(page)
-                    enough = held.is_full or self._lasted() > limits.MOMENT_SECONDS / 2
+                    enough = held.is_full or self._lasted() > self._seconds / 2
                     # A piece that ended with the key it began with would come again and again.
                     cut = enough and page[-1][2] != after
                     if cut:

@@ -70,6 +70,9 @@ def bench(
     for flag, value in (("--rows", rows), ("--seconds", seconds), ("--repeat", repeat)):
         if value is not None and value <= 0:
             raise UsageError(f"{flag} {value:g} is not above 0", "leave it out for the benchmark's own")
+    if common.config is not None:
+        # Nothing in it is used without --source, but a file that was named is there, and is one.
+        common.load()
     if folder is not None and not folder.is_dir():
         raise UsageError(f"{folder} is no folder", "give an existing one with --folder")
     report = run_benchmarks(

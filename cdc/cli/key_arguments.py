@@ -25,21 +25,38 @@ _INTEGER_REAL_LIMIT = 2.0**63
 _INTEGER_DIGITS_MAX = 19
 
 
-def read_key(definition: TableDefinition, words: Sequence[str], exact: str | None) -> tuple[Value, ...]:
+class Form(msgspec.Struct, frozen=True):
+    """How a key is given: the name of one value, and of all of them as JSON, for messages."""
+
+    word: str
+    exact: str
+
+
+ARGUMENTS = Form("KEY arguments", "--key")
+"""On the command line."""
+
+PARAMETERS = Form("key", "key_json")
+"""In the query of a URL."""
+
+
+def read_key(
+    definition: TableDefinition, words: Sequence[str], exact: str | None, form: Form = ARGUMENTS
+) -> tuple[Value, ...]:
     """Return the key that was typed.
 
     Args:
         definition: the table's.
         words: one argument per key column, read by the column's affinity.
         exact: the text of ``--key``, a JSON array of values; it takes the words' place.
+        form: how both are called where it was typed.
 
     Raises:
         UsageError: the number of values is not the key's, or one cannot be of its column's kind.
     """
     if exact is not None:
         if words:
-            raise UsageError("the key is given twice", "give either KEY arguments or --key")
-        values = _read_json(exact)
+            raise UsageError("the key is given twice", f"give either {form.word} or {form.exact}")
+        values = _read_json(exact, form)
     else:
         values = tuple(words)
     if len(values) != len(definition.key):
@@ -51,7 +68,8 @@ def read_key(definition: TableDefinition, words: Sequence[str], exact: str | Non
         return values
     affinities = {column.name: column.affinity for column in definition.columns}
     return tuple(
-        _by_affinity(word, name, affinities[name]) for word, name in zip(words, definition.key, strict=True)
+        _by_affinity(word, name, affinities[name], "key column", f"{form.exact} '[...]'")
+        for word, name in zip(words, definition.key, strict=True)
     )
 
 
@@ -66,7 +84,7 @@ def read_value(definition: TableDefinition, column: str, word: str) -> Value:
         raise UsageError(
             f"table {definition.name} has no column {column}", f"it has: {', '.join(affinities)}"
         )
-    return _by_affinity(word, column, affinities[column], "column")
+    return _by_affinity(word, column, affinities[column], "column", "--value")
 
 
 def read_exact(text: str) -> Value:
@@ -81,25 +99,27 @@ def read_exact(text: str) -> Value:
         raise UsageError("--value is no JSON", """give one value, such as '"ep-1"' or 2""") from None
 
 
-def _read_json(text: str) -> tuple[Value, ...]:
+def _read_json(text: str, form: Form) -> tuple[Value, ...]:
     try:
         return values_from_json(msgspec.json.decode(text))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise UsageError("--key is no JSON", """give an array of values, such as '["ep-1", 2]'""") from None
+        raise UsageError(
+            f"{form.exact} is no JSON", """give an array of values, such as '["ep-1", 2]'"""
+        ) from None
 
 
-def _by_affinity(word: str, column: str, affinity: str, what: str = "key column") -> Value:
+def _by_affinity(word: str, column: str, affinity: str, what: str, exact: str) -> Value:
     """Return what a column of this affinity makes of a text (SQLite's "Determination Of Column Affinity")."""
     number = word.strip(" \t\n\v\f\r")
     if affinity == "REAL":
-        return _real(number, column, what)
+        return _real(number, column, what, exact)
     if affinity in ("INTEGER", "NUMERIC"):
         value = _number(number)
         if affinity == "NUMERIC" and value is None:
             return _text(word)
         if isinstance(value, int) or (affinity == "NUMERIC" and value is not None):
             return value
-        raise _wrong_kind(column, "an integer of 64 bits", what)
+        raise _wrong_kind(column, "an integer of 64 bits", what, exact)
     # TEXT takes it as it is, and so does BLOB, which converts nothing.
     return _text(word)
 
@@ -115,9 +135,9 @@ def _number(text: str) -> int | float | None:
     return int(real) if abs(real) < _INTEGER_REAL_LIMIT and real.is_integer() else real
 
 
-def _real(text: str, column: str, what: str) -> float:
+def _real(text: str, column: str, what: str, exact: str) -> float:
     if not _NUMBER.fullmatch(text):
-        raise _wrong_kind(column, "a number", what)
+        raise _wrong_kind(column, "a number", what, exact)
     # SQLite stores a zero without its sign.
     return float(text) or 0.0
 
@@ -127,8 +147,7 @@ def _text(word: str) -> Value:
     return text_from_bytes(os.fsencode(word))
 
 
-def _wrong_kind(column: str, kind: str, what: str) -> UsageError:
+def _wrong_kind(column: str, kind: str, what: str, exact: str) -> UsageError:
     return UsageError(
-        f"the {what} {column} takes {kind}",
-        "give one, or the exact value as JSON with " + ("--value" if what == "column" else "--key '[...]'"),
+        f"the {what} {column} takes {kind}", f"give one, or the exact value as JSON with {exact}"
     )

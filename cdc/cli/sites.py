@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from cdc.cli.key_arguments import read_key
+from cdc.cli.key_arguments import PARAMETERS, read_key
 from cdc.cli.output import row_document
 from cdc.cli.status import status_document
 from cdc.config_file import listen_address
@@ -93,7 +93,7 @@ class NodeSite:
             reason = f"stale for {state.lag_seconds:.1f} s"
             reason += f": {state.trouble}" if state.trouble else ""
         elif not self._exact():
-            reason = "it has not caught up with its first load yet"
+            reason = "it is catching up: some of its rows are newer than its position"
         return Ready(ready=not reason, reason=reason)
 
     def metrics(self) -> bytes:
@@ -113,7 +113,8 @@ class NodeSite:
             await self._wait_for(Position.parse(query["min_position"]), query.get("timeout"))
         with self._opened() as database, redb_errors(self._config.cache.path):
             definition = definition_of(read_definitions(database.meta()), table)
-            key = read_key(definition, tuple(query.getall("key", [])), query.get("key_json"))
+            words = tuple(query.getall("key", []))
+            key = read_key(definition, words, query.get("key_json"), PARAMETERS)
             data = database.get(table, encode_key(key))
             mark = None
             if data is None:

@@ -17,16 +17,16 @@ def snapshot(*, common: Common = DEFAULTS) -> None:
     stop = asyncio.Event()
     began = time.monotonic()
     work = snapshot_once(pipeline(common.load()), stop, common.timeout_s)
-    polled, written = run_async(work, stop=stop, shown_by=common)
+    head, written = run_async(work, stop=stop, shown_by=common)
     seconds = time.monotonic() - began
     document = {
-        "position": position_document(polled.head.position),
+        "position": position_document(head.position),
         "rows": written.rows,
         "chunks": written.chunks,
         "seconds": round(seconds, 3),
     }
     text = (
-        f"a snapshot at {polled.head.position}: {counted(written.rows, 'row')} in "
+        f"a snapshot at {head.position}: {counted(written.rows, 'row')} in "
         f"{counted(written.chunks, 'chunk')}, "
         f"in {seconds:.2f} s"
     )

@@ -13,6 +13,7 @@ from cdc.cli.reaching import until_reached
 from cdc.cli.results import print_progress
 from cdc.cli.running import run_async
 from cdc.cli.standing import WriterProcess
+from cdc.poller import Done
 
 if TYPE_CHECKING:
     from cdc.config import Config
@@ -41,5 +42,5 @@ async def sync_cache(config: Config, timeout_s: float, *, rebuild: bool) -> Poll
         # A cache that is rebuilt beside Kafka goes on from the topic, not from the log.
         leased = not (rebuild and config.kafka is not None)
         capture = partial(open_capture, config)
-        work = partial(embedded.sync, capture, writer, rebuild=rebuild, leased=leased)
+        work = partial(embedded.sync, capture, writer, rebuild=rebuild, leased=leased, done=Done())
         return await until_reached(work, timeout_s)

@@ -191,6 +191,11 @@ class SourceSeen:
         """The log's end at the newest moment that was read."""
         return self._reader.exact_at
 
+    @property
+    def settings(self) -> int:
+        """A digest of what is configured to be published."""
+        return self._reader.settings
+
     def is_whole(self, table: str) -> bool:
         """Whether the cache holds every row of a table."""
         return self._reader.is_whole(table)

@@ -13,7 +13,7 @@ from cdc import limits
 from cdc.kafka.publication import KafkaPublication
 from cdc.kafka.sender import DisplacedError
 from cdc.kafka.standby import Patience, stand_by
-from cdc.poller import Polled, Poller
+from cdc.poller import Done, Polled, Poller
 from cdc.upkeep import Upkeep, leave_lease
 from schemas.errors import CdcError, GaveUpError, KafkaUnavailableError, SourceUnavailableError, may_heal
 from schemas.retrying import Backoff, IdlePace, pause
@@ -93,13 +93,14 @@ async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: fl
         CancelledError: told to stop before that.
     """
     tried: Head | None = None
+    done = Done()
 
     async def work(capture: Capture, publication: KafkaPublication) -> Polled:
         nonlocal tried
         if tried is not None and publication.covers(tried):
-            return Polled(head=tried)
+            return done.at(tried)
         try:
-            polled = await (await _begin(capture, publication)).settle(_due(publication))
+            polled = await (await _begin(capture, publication)).settle(done, _due(publication))
         finally:
             tried = publication.tried
         await leave_lease(capture.client, publication.log_reader, polled.head)
@@ -113,22 +114,24 @@ async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: fl
 
 async def snapshot_once(
     pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: float
-) -> tuple[Polled, Written]:
+) -> tuple[Head, Written]:
     """Publishes everything committed now, and a snapshot of it; beside a running poller or alone.
+
+    Returns where the snapshot stands, and how large it is.
 
     Raises:
         GaveUpError: the source or Kafka was not reached within the timeout.
         CancelledError: told to stop before that.
     """
 
-    async def work(capture: Capture, publication: KafkaPublication) -> tuple[Polled, Written]:
-        polled = await (await _begin(capture, publication)).settle(publication)
+    async def work(capture: Capture, publication: KafkaPublication) -> tuple[Head, Written]:
+        polled = await (await _begin(capture, publication)).settle(Done(), publication)
         await leave_lease(capture.client, publication.log_reader, polled.head)
         await _leave(publication)
         await publication.clean_up()
-        if publication.written is None:
+        if publication.written is None or publication.written_at is None:
             raise RuntimeError("the poll was to publish a snapshot")
-        return polled, publication.written
+        return publication.written_at, publication.written
 
     return await _try_until_done(pipeline, stop, timeout_seconds, work)
 
@@ -165,9 +168,13 @@ async def _renew_once(capture: Capture, publication: KafkaPublication) -> bool:
         # Between one-shot polls the topic is silent: its newest record does not tell the time.
         await publication.look_for_snapshot(now_ms=int(time.time() * 1000))
         if due := publication.wants_snapshot:
-            await (await _begin(capture, publication)).settle(publication)
+            await (await _begin(capture, publication)).settle(Done(), publication)
         await publication.clean_up()
-    except (DisplacedError, KafkaUnavailableError) as error:
+    except (DisplacedError, KafkaUnavailableError, SourceUnavailableError) as error:
+        head = publication.head()
+        if head is None or head.change_id < head.exact_at:
+            # The snapshot led the chain on, to between two states: that is not left to anybody.
+            raise
         _log.info("left the snapshot to the next poll", reason=error.message)
         return False
     return due

@@ -74,7 +74,9 @@ class KafkaPublication:
         self.writer = secrets.randbits(63)
         """This life's name in its records."""
         self.written: Written | None = None
-        """The last snapshot of this life that counts."""
+        """The last snapshot of this life that counts ..."""
+        self.written_at: Head | None = None
+        """... and where it stands."""
         self.tried: Head | None = None
         """Where the last group or snapshot leads to, whether or not it was acknowledged."""
         self._head: Head | None = None
@@ -315,7 +317,7 @@ class KafkaPublication:
         self._database = announcement.database
         self._announced = announcement
         self.needs_snapshot, self.renewal = False, None
-        self.written = written
+        self.written, self.written_at = written, announcement.position
         _log.info("published a snapshot", rows=written.rows, chunks=written.chunks, position=state.high)
         self._uncleaned = True
         return written.rows

@@ -81,6 +81,11 @@ class Client(Protocol):
         """Whether a read transaction should be short: it holds up writers, or it may be cut off."""
         ...
 
+    @property
+    def reads_block(self) -> bool:
+        """Whether a commit waits for every read transaction."""
+        ...
+
     async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
         """Run one statement in a transaction of its own."""
         ...

@@ -56,6 +56,11 @@ class RemoteClient:
         """Servers end a stream that was idle, and with it whatever was read half."""
         return True
 
+    @property
+    def reads_block(self) -> bool:
+        """Servers keep a WAL."""
+        return False
+
     async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
         """Run one statement in a transaction of its own."""
         if is_query(sql):

@@ -74,6 +74,11 @@ class SqliteClient:
         """In rollback-journal mode, which is SQLite's default, a commit waits for every reader."""
         return self._short_reads
 
+    @property
+    def reads_block(self) -> bool:
+        """In rollback-journal mode."""
+        return self._short_reads
+
     async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
         """Run one statement in a write transaction of its own."""
         async with self._write_turn:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from cdc.source.client import ResultSet
 from cdc.source.file import check_is_file
-from cdc.source.limits import PART_ROWS_MAX, READ_CACHE_KIB
-from cdc.source.sqlite_errors import is_undecodable, translate
+from cdc.source.limits import BUSY_ROUND_S, PART_ROWS_MAX, READ_CACHE_KIB
+from cdc.source.sqlite_errors import is_locked, is_undecodable, translate
 from schemas.errors import CdcError, SourceError
 from schemas.values import InvalidText, text_from_bytes
 
@@ -57,12 +58,13 @@ class Connection:
 
     def __init__(self, path: str, busy_timeout_s: float, *, query_only: bool) -> None:
         self.identity = identity_of(path)
+        self._busy_timeout_s = busy_timeout_s
         uri = f"file:{quote(os.fsencode(path))}?mode=rw"
         with _translated():
             self._sqlite = sqlite3.connect(
                 uri,
                 uri=True,
-                timeout=busy_timeout_s,
+                timeout=min(busy_timeout_s, BUSY_ROUND_S),
                 isolation_level=None,
                 check_same_thread=False,
                 cached_statements=256,
@@ -78,7 +80,7 @@ class Connection:
     def _look(self, *, query_only: bool) -> None:
         with _translated():
             # The first statement that reads the file: here it shows whether it is a database.
-            self._sqlite.execute("PRAGMA schema_version").fetchone()
+            self._patiently("PRAGMA schema_version", ())
             self._sqlite.execute(f"PRAGMA query_only = {int(query_only)}")
             self._sqlite.execute(f"PRAGMA cache_size = -{READ_CACHE_KIB}")
 
@@ -86,12 +88,23 @@ class Connection:
         """Run one statement and give all its rows."""
         with _translated():
             try:
-                return self._fetch_all(sql, args)
+                return self._patiently(sql, args)
             except sqlite3.OperationalError as error:
                 if not is_undecodable(error):
                     raise
             with self.any_text():
                 return self._fetch_all(sql, args)
+
+    def _patiently(self, sql: str, args: Sequence[Value]) -> ResultSet:
+        """Run a statement, again and again while another connection's lock is in the way."""
+        until = time.monotonic() + self._busy_timeout_s
+        while True:
+            try:
+                return self._fetch_all(sql, args)
+            except sqlite3.OperationalError as error:
+                # One that met a lock has done nothing; a transaction goes on, to be tried again.
+                if not is_locked(error) or time.monotonic() >= until:
+                    raise
 
     def _fetch_all(self, sql: str, args: Sequence[Value]) -> ResultSet:
         cursor = self._sqlite.execute(sql, bindable(args))

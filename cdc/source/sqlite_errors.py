@@ -55,6 +55,11 @@ def is_undecodable(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", None) is None and str(error).startswith("Could not decode")
 
 
+def is_locked(error: sqlite3.Error) -> bool:
+    """Say whether another connection's lock was in the way."""
+    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+
+
 def translate(error: sqlite3.Error) -> CdcError:
     """Make the error this program raises in place of sqlite3's."""
     if is_undecodable(error):

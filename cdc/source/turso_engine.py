@@ -70,6 +70,11 @@ class TursoClient:
         """Its journal is a WAL: readers hold up nobody."""
         return False
 
+    @property
+    def reads_block(self) -> bool:
+        """Its journal is a WAL."""
+        return False
+
     async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
         """Run one statement in a transaction of its own."""
         async with self._write_turn:

@@ -262,6 +262,36 @@ async def test_one_sync_ends_exact_though_rows_change_while_they_are_read(
     pair.assert_equal()
 
 
+async def test_a_backup_of_before_rows_that_were_read_early_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The log ends at the very row on which the cache stands, which holds rows of later."""
+    monkeypatch.setattr(capture_limits, "PIECE_ROWS_FIRST", 2)
+    monkeypatch.setattr(capture_limits, "PIECE_ROWS_MAX", 2)
+    pair = Pair(tmp_path)
+    pair.db.executescript("PRAGMA journal_mode = DELETE; CREATE TABLE a (id INTEGER PRIMARY KEY, v)")
+    await pair.sync()
+    pair.db.executemany("INSERT INTO a VALUES (?, 0)", [(n,) for n in range(10)])
+    pair.db.execute("VACUUM INTO ?", (str(tmp_path / "backup.db"),))
+    rest = PiecewiseReader.rest
+
+    async def write_between(reader: PiecewiseReader) -> None:
+        await rest(reader)
+        pair.db.execute("UPDATE a SET v = 1")
+
+    async with CacheWriter(pair.cache, "test") as writer, pair.capture() as capture:
+        with monkeypatch.context() as patched:
+            patched.setattr(PiecewiseReader, "rest", write_between)
+            polled = await Poller(capture, CachePublication(writer, capture.client.url)).poll()
+    assert not polled.exact
+    pair.db.close()
+    shutil.move(tmp_path / "backup.db", pair.path)
+    pair.db = sqlite3.connect(pair.path, isolation_level=None)
+    restored = await pair.sync()
+    assert restored.head.epoch > polled.head.epoch
+    pair.assert_equal()
+
+
 async def test_a_rebuild_replaces_the_file_and_leaves_nothing_behind(pair: Pair):
     await pair.sync()
     stale = pair.cache.with_name(pair.cache.name + ".0badcafe.loading")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
+from cdc.source import open_client
 from tests.support.command import Ended, cdc_process
 from tests.support.sources import KINDS
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.sources import Source
+    from tests.support.sqld import Sqld
 
 
 async def _cdc(folder: Path, *arguments: str, token: str | None = None) -> Ended:
@@ -50,6 +53,36 @@ async def test_sync_brings_the_cache_to_what_the_source_has(source: Source, tmp_
         (["c"], 2**63 - 1),
         (["d"], None),
     ]
+
+
+@pytest.mark.parametrize("kind", ["cloud"])
+async def test_a_source_far_away_is_loaded_and_followed_while_it_is_written_to(
+    source: Source, sqld: Sqld, tmp_path: Path
+):
+    """Each question takes longer than there is between two of the application's transactions."""
+    assert source.cloud is not None
+    _configure(tmp_path, source)
+    near = await open_client(f"http://{sqld.address}")
+    await near.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+    await near.execute("INSERT INTO t VALUES (1, 0), (2, 0), (3, 0)")
+    source.cloud.delay_s = 0.05
+
+    async def write() -> None:
+        while True:
+            await near.execute("UPDATE t SET v = v + 1")
+            await asyncio.sleep(0.02)
+
+    writing = asyncio.create_task(write())
+    for what in ("rows", "events"):
+        synced = await _cdc(tmp_path, "sync", "--json", token=source.token)
+        assert synced.code == 0, synced.err
+        assert synced.json()[what] >= 3
+        verified = await _cdc(tmp_path, "verify", token=source.token)
+        assert verified.code == 0, verified.out + verified.err
+    writing.cancel()
+    with suppress(asyncio.CancelledError):
+        await writing
+    await near.close()
 
 
 @pytest.mark.parametrize("kind", ["cloud"])

@@ -117,7 +117,9 @@ def test_nothing_is_left_behind(cdc: Cdc):
     assert list(Path().iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [("nothing",), ("--rows", "0"), ("--seconds=-1",), ("--folder", "no")])
+@pytest.mark.parametrize(
+    "arguments", [("nothing",), ("--rows", "0"), ("--seconds=-1",), ("--folder", "no"), ("--config", "no")]
+)
 def test_what_cannot_be_measured_is_refused(cdc: Cdc, arguments: tuple[str, ...]):
     ended = cdc("bench", *arguments)
     assert ended.code == 2

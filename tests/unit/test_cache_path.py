@@ -41,7 +41,6 @@ def lay_out(folder: Path) -> dict[str, str]:
     """Things that are no cache, by their path, and what is said of them."""
     (folder / "folder").mkdir()
     (folder / "text").write_text("not a database, and longer than a header")
-    (folder / "empty").touch()
     os.mkfifo(folder / "fifo")
     (folder / "loop").symlink_to("loop")
     return {
@@ -49,7 +48,6 @@ def lay_out(folder: Path) -> dict[str, str]:
         "/": "is a folder",
         "folder": "is a folder",
         "text": "is no redb database",
-        "empty": "is no redb database",
         "fifo": "is no regular file",
         "/dev/null": "is no regular file",
         "text/below": "cannot be used: Not a directory",
@@ -70,6 +68,21 @@ def test_a_path_that_holds_no_cache_is_one_line_and_exit_2_and_nothing_is_laid_b
         assert words in ended.err or "File name too long" in ended.err, path
         assert ended.err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_empty_file_is_no_cache_to_readers_and_no_obstacle_to_writers(
+    cdc: Cdc, source: str, tmp_path: Path
+):
+    cache = tmp_path / "cache.redb"
+    for command in (["sync"], ["rebuild", "--from", "source"]):
+        cache.write_bytes(b"")
+        for reading in READING:
+            ended = cdc(*reading, "--source", source, "--cache", str(cache))
+            assert (ended.code, ended.out) == (2, ""), reading
+            assert "is no redb database" in ended.err
+        assert cdc(*command, "--source", source, "--cache", str(cache)).code == 0
+        assert cdc("verify", "--source", source, "--cache", str(cache)).code == 0
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "app.db", cache, lock_path(cache)]
 
 
 def test_a_name_that_leaves_no_room_for_what_lies_beside_it_is_refused_before_work(

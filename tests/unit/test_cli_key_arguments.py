@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.cli.key_arguments import read_key
+from cdc.cli.key_arguments import ARGUMENTS, PARAMETERS, read_key
 from schemas import Column, TableDefinition
 from schemas.errors import UsageError
 
@@ -110,3 +110,15 @@ def test_an_exact_key_that_is_none_is_refused(exact: str):
     definition = TableDefinition("t", (Column("a", "INTEGER"), Column("b", "TEXT")), ("b", "a"))
     with pytest.raises(UsageError):
         read_key(definition, [], exact)
+
+
+@pytest.mark.parametrize(("words", "exact"), [(["1"], "[1]"), ([], "["), (["x"], None)])
+def test_what_is_wrong_with_a_key_is_said_in_the_words_of_where_it_was_typed(
+    words: list[str], exact: str | None
+):
+    definition = TableDefinition("t", (Column("a", "INTEGER"),), ("a",))
+    for form, other in ((ARGUMENTS, PARAMETERS), (PARAMETERS, ARGUMENTS)):
+        with pytest.raises(UsageError) as raised:
+            read_key(definition, words, exact, form)
+        assert form.exact in str(raised.value)
+        assert other.exact not in str(raised.value)

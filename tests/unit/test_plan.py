@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cdc.capture import LogState
 from cdc.plan import Changes, Idle, Load, NewEpoch, plan_poll
@@ -38,6 +39,14 @@ def test_a_publication_that_stands_nowhere_loads():
 
 def test_a_newer_epoch_of_the_log_is_loaded():
     assert isinstance(plan_poll(head(5), log(9, 5, epoch=2, epoch_nonce=3)), Load)
+
+
+def test_a_log_that_ends_below_what_rows_were_read_at_begins_a_new_epoch():
+    """A backup was restored, of before rows that are published though their group ended below them."""
+    ahead = replace(head(5), exact_at=7)
+    assert isinstance(plan_poll(ahead, log(5, 5)), NewEpoch)
+    assert isinstance(plan_poll(ahead, log(6, 5)), NewEpoch)
+    assert plan_poll(ahead, log(7, 5)) == Changes(prev=5, high=7)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,38 @@ def test_verify_refuses_to_compare_by_other_settings(cdc: Cdc, tmp_path: Path) -
     assert 'holds table "a" by other settings' in ended.err
 
 
+def test_verify_refuses_to_compare_other_tables_than_the_cache_was_told_to_hold(
+    cdc: Cdc, tmp_path: Path
+) -> None:
+    make(tmp_path)
+    for tables, others, words in (
+        ("", 'tables = ["a"]', 'the cache holds table "b", by other settings'),
+        ('tables = ["a"]', "", 'the cache leaves out table "b", by other settings'),
+    ):
+        configure(tmp_path, tables)
+        cdc("sync")
+        configure(tmp_path, others)
+        ended = cdc("verify")
+        assert (ended.code, ended.out) == (1, "")
+        assert words in ended.err
+        # Whether all tables are named, or none is, makes no difference to what is compared.
+        configure(tmp_path, tables or 'tables = ["a", "b"]')
+        assert cdc("verify").code == 0
+
+
+def test_verify_finds_a_table_that_was_dropped_since_pending_whatever_the_settings(
+    cdc: Cdc, tmp_path: Path
+) -> None:
+    make(tmp_path)
+    configure(tmp_path, "")
+    cdc("sync")
+    with closing(sqlite3.connect(tmp_path / "app.db")) as db:
+        db.execute("CREATE TABLE c (id INTEGER PRIMARY KEY)")
+        db.execute("DROP TABLE b")
+    cdc("install")
+    assert cdc("verify").code == 0
+
+
 @pytest.mark.parametrize(
     ("held", "reread"),
     [

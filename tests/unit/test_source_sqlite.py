@@ -7,6 +7,7 @@ import os
 import sqlite3
 import struct
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -443,3 +444,30 @@ async def test_a_damaged_file_is_reported_as_such(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="damaged"):
         await client.execute("SELECT * FROM t")
     await client.close()
+
+
+async def test_the_moments_between_the_transactions_of_a_busy_application_are_met(tmp_path: Path) -> None:
+    path, stop = str(tmp_path / "rollback.db"), threading.Event()
+
+    def write() -> None:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=5.0)) as db:
+            while not stop.is_set():
+                db.execute("BEGIN EXCLUSIVE")
+                stop.wait(0.12)
+                db.execute("COMMIT")
+                stop.wait(0.006)
+
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("CREATE TABLE t (n); INSERT INTO t VALUES (0)")
+    client = await SqliteClient.open(path)
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for number in range(5):
+            async with client.reading() as transaction:
+                assert (await transaction.execute("SELECT n FROM t")).rows == [(number,)]
+            await client.execute("UPDATE t SET n = n + 1")
+    finally:
+        stop.set()
+        thread.join()
+        await client.close()
