@@ -89,6 +89,8 @@ class Interrupted(enum.Enum):
     """A group of a newer life of the log: only its snapshot leads there."""
     OTHER_HISTORY = "other history"
     """A group of what the log held before or after a backup was restored: only a snapshot leads there."""
+    OTHER_SETTINGS = "other settings"
+    """A whole group by other settings than those that the reader holds its rows by: only a snapshot helps."""
     FULL = "full"
     """As many rows were added as was asked for; there may be more records."""
 
@@ -109,7 +111,7 @@ _STOPPING = {
     Verdict.NEW_EPOCH: Interrupted.NEW_EPOCH,
     Verdict.OTHER_HISTORY: Interrupted.OTHER_HISTORY,
 }
-STOPS = frozenset(_STOPPING.values())
+STOPS = frozenset((*_STOPPING.values(), Interrupted.OTHER_SETTINGS))
 """Groups that a reader cannot pass."""
 
 
@@ -194,7 +196,7 @@ class Assembler:
             elif self._applying and event.op == Op.TRUNCATE:
                 self._truncate(event, record)
             if event.last and self._running:
-                self._end(event)
+                interrupted = self._end(event, interrupted)
             if interrupted is not None:
                 return interrupted
             if added >= limit:
@@ -243,6 +245,9 @@ class Assembler:
                 self._stopping, stopping = stopping, Interrupted.TAKE_BACK
             return stopping
         self._applying = verdict is Verdict.APPLY
+        # Where it begins is a fact whatever becomes of it; its settings are not: if it dies, another group
+        # may lead on.
+        self._barred = verdict is Verdict.OTHER_SETTINGS
         return Interrupted.TAKE_BACK if took else None
 
     def _continue(self, event: ChangeEvent) -> Interrupted | None:
@@ -270,7 +275,14 @@ class Assembler:
             interrupted = Interrupted.TAKE_BACK
         return None, interrupted
 
-    def _end(self, event: ChangeEvent) -> None:
+    def _end(self, event: ChangeEvent, interrupted: Interrupted | None) -> Interrupted | None:
+        if self._barred:
+            self._forget_run()
+            self.stopped_by = event
+            if interrupted is None:
+                return Interrupted.OTHER_SETTINGS
+            self._stopping = Interrupted.OTHER_SETTINGS
+            return interrupted
         if self._applying:
             self.groups.end(event.exact_at)
             self.counters.groups += 1
@@ -285,6 +297,7 @@ class Assembler:
         ):
             # Behind any other group the offset would not be proved by what the cache has.
             self.offset, self.proved = event.offset + 1, True
+        return interrupted
 
     def _abandon_open(self) -> bool:
         if self._running:
@@ -296,5 +309,6 @@ class Assembler:
         self._joiner.drop()
         self._running = False
         self._applying = False
+        self._barred = False
         self._writer = 0
         self._next = 0

@@ -38,6 +38,8 @@ class Verdict(enum.Enum):
     """Something before it is missing: it must not be applied."""
     OTHER_HISTORY = "other history"
     """It follows on, or leads to, another row of the log than the one the reader stands on: not applied."""
+    OTHER_SETTINGS = "other settings"
+    """It goes on from rows as they were published by other settings than those that the reader holds."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -87,7 +89,7 @@ def judge(head: Head | None, group: Group, *, between: bool = False) -> Verdict:
         return Verdict.OTHER_HISTORY
     if head.settings not in (group.settings, group.prev_settings):
         # It was loaded by other settings than those of the topic, and would be a mixture from here on.
-        return Verdict.OTHER_HISTORY
+        return Verdict.OTHER_SETTINGS
     return Verdict.APPLY
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import structlog
-from msgspec.structs import replace
 
 from consumers import limits
 from consumers.assembler import STOPS, Assembler, Counters, Interrupted, group_of
@@ -364,15 +363,14 @@ class KafkaNode:
 
     def _of_other_settings(self, event: ChangeEvent) -> bool:
         """Whether nothing but the settings keeps a group from being applied: no stray, only a load helps."""
-        groups = self._writer.groups
-        if groups.head is None:
-            return False
-        alike = replace(group_of(event), settings=groups.head.settings)
-        return judge(groups.head, alike, between=groups.between) is Verdict.APPLY
+        return self._judge(event) is Verdict.OTHER_SETTINGS
 
     def _of_other_history(self, event: ChangeEvent) -> bool:
+        return self._judge(event) is Verdict.OTHER_HISTORY
+
+    def _judge(self, event: ChangeEvent) -> Verdict:
         groups = self._writer.groups
-        return judge(groups.head, group_of(event), between=groups.between) is Verdict.OTHER_HISTORY
+        return judge(groups.head, group_of(event), between=groups.between)
 
     async def _load_past(self, event: ChangeEvent | None, reason: str, *, once: bool) -> int | None:
         """Loads what leads past ``event``: a snapshot, else the source where that is at hand.

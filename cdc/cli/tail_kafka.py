@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("cdc.cli")
 
+_PASSED = frozenset((Verdict.HOLE, Verdict.NEW_EPOCH, Verdict.OTHER_HISTORY, Verdict.OTHER_SETTINGS))
+"""Groups that a cache cannot pass, and whoever only shows events can."""
+
 
 class _Record(Protocol):
     @property
@@ -73,7 +76,7 @@ class TailedGroups:
         verdict = judge(self.head, group)
         if verdict is Verdict.SKIP and group.prev == group.high:
             verdict = Verdict.APPLY  # an empty group: of interest with its control event only
-        if verdict in (Verdict.HOLE, Verdict.NEW_EPOCH, Verdict.OTHER_HISTORY):
+        if verdict in _PASSED:
             verdict = Verdict.APPLY
         self._group = group if verdict is Verdict.APPLY else None
         return verdict

@@ -342,4 +342,7 @@ def _leads_on(topic: Topic, before: Checkpoint, after: Checkpoint) -> bool:
         if event.prev > at or settings not in (event.settings, event.prev_settings):
             return False
         at, settings = event.high, event.settings
+    if at == after.change_id and settings != after.settings:
+        # Nothing there leads on; nor, but where retention took it, did anything bar the way.
+        return topic.start <= (after.offset or 0)
     return at >= after.change_id

@@ -972,8 +972,8 @@ def exact_at_of_the_groups_beginning(put: Put) -> None:
     """A group's first record says how new its rows may be, before they were read."""
     original = Assembler._end
 
-    def end(self: Assembler, event: Any) -> None:
-        original(self, msgspec.structs.replace(event, exact_at=event.high))
+    def end(self: Assembler, event: Any, interrupted: Any) -> Any:
+        return original(self, msgspec.structs.replace(event, exact_at=event.high), interrupted)
 
     put(Assembler, "_end", end)
 

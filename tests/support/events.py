@@ -50,6 +50,7 @@ def group(
     op: str = Op.HEARTBEAT,
     nonce: int | None = None,
     prev_nonce: int | None = None,
+    settings: int = 0,
 ) -> list[Landed]:
     """The records of one group that expected to begin at offset ``base`` and landed at ``landed``.
 
@@ -94,6 +95,7 @@ def group(
             writer=writer,
             offset=base + index,
             prev_nonce=nonce_of(prev) if prev_nonce is None else prev_nonce,
+            settings=settings,
         )
         start = base if landed is None else landed
         records.append(Landed(start + index, key, encode_event(event)))

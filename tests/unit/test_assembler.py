@@ -141,6 +141,29 @@ def test_an_overlapping_group_is_of_another_history_once_the_topic_led_here():
     assert applied(subject) == {}
 
 
+def test_a_group_by_other_settings_bars_the_way_when_it_is_whole():
+    subject = assembler(at=4)
+    assert feed(subject, group(0, 4, 6, [(1, "a"), (2, "b")], settings=9)) is Interrupted.OTHER_SETTINGS
+    assert applied(subject) == {}
+    assert (subject.groups.head, subject.offset, subject.proved) == (head(4), 0, False)
+
+
+def test_half_a_group_by_other_settings_bars_nothing():
+    subject = assembler(at=4)
+    half = group(0, 4, 6, [(1, "a"), (2, "b")], settings=9)[:1]
+    assert feed(subject, half + group(1, 4, 6, [(3, "c")], writer=2)) is None
+    assert applied(subject) == {3: "c"}
+
+
+def test_parts_of_a_dead_group_are_taken_back_before_one_by_other_settings_stops_the_reader():
+    subject = assembler(at=4)
+    feed(subject, group(0, 4, 6, [(1, "a"), (2, "b")])[:1])
+    subject.groups.take_open()
+    records = iter(group(1, 4, 6, [], writer=2, settings=9))
+    assert subject.feed(records, MANY) is Interrupted.TAKE_BACK
+    assert subject.feed(records, MANY) is Interrupted.OTHER_SETTINGS
+
+
 @pytest.mark.parametrize("between", [False, True])
 @pytest.mark.parametrize(
     ("prev", "high", "nonces"),
