@@ -283,9 +283,7 @@ class KafkaPublication:
         state = reader.settled
         if chain is not None and chain.change_id < state.high:
             # Read in several moments, the snapshot ended ahead of the chain, which must lead to it.
-            prev = chain.change_id
-            async with aclosing(reader.changes(prev, state.high)) as pages:
-                await self.publish(log_head(state, reader.settings), prev, pages, lambda: reader.exact_at)
+            await self._lead_on(reader, state, stands)
         chain = log_head(state, reader.settings)
         announcement = Announcement(
             snapshot=written.snapshot,
@@ -301,7 +299,7 @@ class KafkaPublication:
         after = Raw(encode_announcement(announcement))
         for tries_left in reversed(range(limits.ANNOUNCEMENTS_MAX if goes_on else 1)):
             if goes_on:
-                chain = await self._chain_now(state, reader.settings, stands)
+                chain = await self._chain_now(log_head(state, reader.settings), stands, state.high)
             try:
                 # The manifest comes first: then the snapshot is there with the one record that announces it.
                 # If another record lands at that offset, or none since we die here, it points at nothing.
@@ -322,12 +320,29 @@ class KafkaPublication:
         self._uncleaned = True
         return written.rows
 
+    async def _lead_on(self, reader: SourceReader, state: LogState, stood: tuple[int, int | None]) -> None:
+        """Publishes what leads the chain to ``state``, unless a running poller has led it there meanwhile."""
+        wanted = log_head(state, reader.settings)
+        for tries_left in reversed(range(limits.ANNOUNCEMENTS_MAX)):
+            self._head = head = await self._chain_now(wanted, stood)
+            if head.change_id >= state.high:
+                return
+            try:
+                async with aclosing(reader.changes(head.change_id, state.high)) as pages:
+                    await self.publish(wanted, head.change_id, pages, lambda: reader.exact_at)
+            except DisplacedError:
+                if not tries_left:
+                    raise
+            else:
+                return
+
     def _group(self, head: Head, prev: Head) -> GroupRecords:
         return GroupRecords(self._sender, self._encoding, self.writer, head, prev)
 
-    async def _chain_now(self, state: LogState, settings: int, stood: tuple[int, int | None]) -> Head:
+    async def _chain_now(self, wanted: Head, stood: tuple[int, int | None], least: int = 0) -> Head:
         """Where the chain stands after chunks were written: a running poller went on with it meanwhile.
 
+        It must be of the life of ``wanted``, and lead to ``least``.
         ``stood`` is the record that it ended with before, as offset and writer. In a topic that was deleted
         and made anew meanwhile the snapshot's ``from_offset`` would mean nothing, or lie behind its end.
         """
@@ -336,9 +351,9 @@ class KafkaPublication:
             end = await chain_end(reader, topic)
             same = stood == (end.offset, end.writer) or await holds(reader, topic, *stood)
         head = end.head
-        wanted = log_head(state, settings)
-        if not same or head is None or life(head) != life(wanted) or head.change_id < state.high:
+        if not same or head is None or life(head) != life(wanted) or head.change_id < least:
             raise DisplacedError(f"topic {topic} does not lead to the snapshot any more")
+        self._sender.abandon()
         self._sender = Sender(self._producer, self._topics.events, end.end_offset)
         return head
 
