@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cdc.bench.backlog import Backlog
 from cdc.bench.bench import seconds_of
 from cdc.bench.figure import ceiling, no_kafka
+from cdc.bench.runs import Runs
 from consumers import _redb, limits
 from schemas.codec import decode_event
 from schemas.event import ROW_OPS
@@ -36,12 +37,9 @@ def measure(bench: Bench) -> Iterator[Figure | Skipped]:
     backlog.publish(topic)
     records = broker.first_records(topic, rows)
     batches = list(_batches(records))
-    rates, fetched, written, cpu_us, peaks = [], [], [], [], []
+    runs, fetched, written = Runs(bench, rows), [], []
     for run in range(bench.scale.repeat):
-        outcome = backlog.consume(topic, f"cache-{run}.redb")
-        rates.append(rows / outcome.seconds)
-        cpu_us.append(outcome.cpu_seconds / rows * 1e6)
-        peaks.append(outcome.peak_bytes / 2**20)
+        runs.add(backlog.consume(topic, f"cache-{run}.redb"))
         fetched.append(rows / broker.fetch(topic, rows))
         with _redb.Database.create(bench.folder / f"raw-{run}.redb") as database:
             written.append(
@@ -50,7 +48,7 @@ def measure(bench: Bench) -> Iterator[Figure | Skipped]:
     yield bench.figure(
         "appended",
         "events/s",
-        rates,
+        runs.rates,
         aim=AIM_PER_SECOND,
         ceilings=(
             ceiling("aiokafka: getmany of the same topic", fetched, "records/s"),
@@ -58,10 +56,8 @@ def measure(bench: Bench) -> Iterator[Figure | Skipped]:
         ),
         note=f"{rows:,} events in one group; the command's whole work, opening and closing included",
     )
-    yield bench.figure(
-        "appended.cpu", "us/event", cpu_us, better="lower", note="of the node, its start included"
-    )
-    yield bench.figure("appended.memory", "MiB", peaks, better="lower", note="peak of the node's process")
+    yield runs.cpu("appended", "us/event", "of the node, its start included")
+    yield runs.memory("appended", "peak of the node's process")
 
 
 def _batches(records: list[tuple[bytes, bytes]]) -> Iterator[Ops]:

@@ -6,8 +6,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from cdc.bench import workload
-from cdc.bench.figure import Skipped, ceiling, no_kafka
-from cdc.bench.process import can_look
+from cdc.bench.figure import ceiling, no_kafka
+from cdc.bench.runs import Runs
 from schemas.topics import Topics
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cdc.bench.bench import Bench
-    from cdc.bench.figure import Figure
+    from cdc.bench.figure import Figure, Skipped
 
 SUMMARY = "a new node from a snapshot in Kafka, and its memory"
 
@@ -38,35 +38,22 @@ def measure(bench: Bench) -> Iterator[Figure | Skipped]:
     bench.commands(database, "unused.redb", topic).run("poll", "--once")
     # A node needs no source; with this one it would fail if it asked for anything there.
     absent = bench.folder / "absent.db"
-    rates, cpu_us, peaks, fetched = [], [], [], []
+    runs, fetched = Runs(bench, rows), []
     for run in range(bench.scale.repeat):
         cache = f"cache-{run}.redb"
-        outcome = bench.commands(absent, cache, topic).run("consume", "--once")
+        runs.add(bench.commands(absent, cache, topic).run("consume", "--once"))
         (bench.folder / cache).unlink()
-        rates.append(rows / outcome.seconds)
-        cpu_us.append(outcome.cpu_seconds / rows * 1e6)
-        peaks.append(outcome.peak_bytes / 2**20)
         fetched.append(rows / broker.fetch_all(Topics(topic).snapshots))
     yield bench.figure(
         "rows",
         "rows/s",
-        rates,
+        runs.rates,
         aim=AIM_PER_SECOND,
         ceilings=(ceiling("aiokafka: getmany of the same chunks", fetched, "rows/s"),),
         note=f"{rows:,} rows of {_ROW_BYTES} bytes into a new file, durable; the command's whole work",
     )
-    yield bench.figure("rows.cpu", "us/row", cpu_us, better="lower", note="of the node, its start included")
-    if can_look():
-        yield bench.figure(
-            "rows.memory",
-            "MiB",
-            peaks,
-            better="lower",
-            aim=AIM_MIB_MAX,
-            note="peak of the node's process",
-        )
-    else:
-        yield Skipped(f"{bench.name}.rows.memory", "this system does not say what a process uses (no /proc)")
+    yield runs.cpu("rows", "us/row", "of the node, its start included")
+    yield runs.memory("rows", "peak of the node's process", AIM_MIB_MAX)
 
 
 def _create(path: Path, rows: int) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from cdc.bench import workload
 from cdc.bench.bench import seconds_of
-from cdc.bench.figure import Skipped, ceiling
-from cdc.bench.process import can_look
+from cdc.bench.figure import ceiling
+from cdc.bench.runs import Runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cdc.bench.bench import Bench
-    from cdc.bench.figure import Figure
+    from cdc.bench.figure import Figure, Skipped
 
 SUMMARY = "the first load of a cache, and its memory"
 
@@ -28,24 +28,18 @@ def measure(bench: Bench) -> Iterator[Figure | Skipped]:
     with closing(workload.connect(database)) as connection:
         row_bytes = workload.row_bytes(connection)
     bench.commands(database, "unused.redb").run("install")
-    rates, cpu_us, peaks, fetched = [], [], [], []
+    runs, fetched = Runs(bench, rows), []
     for run in range(bench.scale.repeat):
-        outcome = bench.commands(database, f"cache-{run}.redb").run("sync")
-        rates.append(rows / outcome.seconds)
-        cpu_us.append(outcome.cpu_seconds / rows * 1e6)
-        peaks.append(outcome.peak_bytes / 2**20)
+        runs.add(bench.commands(database, f"cache-{run}.redb").run("sync"))
         fetched.append(rows / seconds_of(lambda: workload.fetch_all(database, workload.SELECT_ALL)))
         (bench.folder / f"cache-{run}.redb").unlink()
     yield bench.figure(
         "sync",
         "rows/s",
-        rates,
+        runs.rates,
         aim=AIM_PER_SECOND,
         ceilings=(ceiling("sqlite3: fetch of the table's rows", fetched, "rows/s"),),
         note=f"{rows:,} rows of {row_bytes} bytes into a new file, durable and swapped in",
     )
-    yield bench.figure("sync.cpu", "us/row", cpu_us, better="lower", note="its start included")
-    if can_look():
-        yield bench.figure("sync.memory", "MiB", peaks, better="lower", note="peak of the process")
-    else:
-        yield Skipped("load.sync.memory", "this system does not say what a process uses (no /proc)")
+    yield runs.cpu("sync", "us/row", "its start included")
+    yield runs.memory("sync", "peak of the process")

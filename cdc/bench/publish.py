@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cdc.bench.backlog import Backlog
 from cdc.bench.bench import seconds_of
 from cdc.bench.figure import ceiling, no_kafka
+from cdc.bench.runs import Runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,11 +28,10 @@ def measure(bench: Bench) -> Iterator[Figure | Skipped]:
         return
     rows = bench.scale.rows
     backlog = Backlog(bench, broker, topics=bench.scale.repeat)
-    rates, fetched, joined, sent, cpu_us, sizes = [], [], [], [], [], []
+    runs = Runs(bench, rows)
+    fetched, joined, sent, sizes = [], [], [], []
     for topic in backlog.topics:
-        outcome = backlog.publish(topic)
-        rates.append(rows / outcome.seconds)
-        cpu_us.append(outcome.cpu_seconds / rows * 1e6)
+        runs.add(backlog.publish(topic))
         fetched.append(rows / seconds_of(backlog.fetch_rows))
         joined.append(rows / seconds_of(backlog.fetch_touched))
         records = broker.first_records(topic, rows)
@@ -40,7 +40,7 @@ def measure(bench: Bench) -> Iterator[Figure | Skipped]:
     yield bench.figure(
         "inserts",
         "changes/s",
-        rates,
+        runs.rates,
         aim=AIM_PER_SECOND,
         ceilings=(
             ceiling("sqlite3: fetch of the table's rows", fetched, "rows/s"),
@@ -49,6 +49,4 @@ def measure(bench: Bench) -> Iterator[Figure | Skipped]:
         ),
         note=f"{rows:,} rows of {backlog.row_bytes} bytes, events of {sizes[0]:.0f}; the whole command",
     )
-    yield bench.figure(
-        "inserts.cpu", "us/change", cpu_us, better="lower", note="of the poller, its start included"
-    )
+    yield runs.cpu("inserts", "us/change", "of the poller, its start included")
