@@ -8,7 +8,7 @@ import structlog
 from cyclopts import Parameter
 
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.key_arguments import read_key
+from cdc.cli.key_arguments import ExactKey, KeyWord, read_key
 from cdc.cli.output import print_json, print_text, printable, row_document, value_text
 from consumers.cache import Cache
 from schemas.errors import ExitCode, NoRowError
@@ -19,13 +19,8 @@ _log = structlog.get_logger("cdc.cli")
 def get(
     table: Annotated[str, Parameter(help="The table.")],
     /,
-    *key: Annotated[
-        str, Parameter(help="One per key column, in the primary key's order; negative numbers after --.")
-    ],
-    exact: Annotated[
-        str | None,
-        Parameter(name="--key", env_var="CDC_KEY", help="The key as a JSON array, instead of KEY arguments."),
-    ] = None,
+    *key: KeyWord,
+    exact: ExactKey = None,
     common: Common = DEFAULTS,
 ) -> int | None:
     """Print one row of the cache."""

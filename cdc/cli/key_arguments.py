@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from cyclopts import Parameter
 
 from schemas.errors import UsageError
 from schemas.values import INTEGER_MAX, INTEGER_MIN, text_from_bytes, value_from_json, values_from_json
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 
     from schemas.definition import TableDefinition
     from schemas.values import Value
+
+KeyWord = Annotated[
+    str, Parameter(help="One per key column, in the primary key's order; negative numbers after --.")
+]
+"""Each of a command's KEY arguments."""
+
+ExactKey = Annotated[
+    str | None,
+    Parameter(name="--key", env_var="CDC_KEY", help="The key as a JSON array, instead of KEY arguments."),
+]
+"""A command's ``--key``; what it and the words say is for `read_key` to tell."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cdc.capture import Capture, LogState, SourceReader
     from cdc.config import Config
+    from consumers.meta import Checkpoint
     from consumers.writer import CacheWriter
 
 Key = tuple[str, bytes]
@@ -176,7 +177,7 @@ async def _mend_batch(capture: Capture, hand: Hand, batch: list[Key], done: Mend
         todo = [key for key in todo if key not in taken and key not in pending]
 
 
-def check_same_log(standing: Standing, state: LogState) -> None:
+def check_same_log(standing: Standing | Checkpoint, state: LogState) -> None:
     """Refuse a source whose log does not lead on from where the cache stands.
 
     Raises:

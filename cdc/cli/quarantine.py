@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import Parameter
 
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.key_arguments import read_key
+from cdc.cli.key_arguments import ExactKey, read_key
 from cdc.cli.mending import mend_keys, writing_hand
 from cdc.cli.output import counted, print_json_lines, print_result
 from cdc.cli.reaching import until_reached
@@ -35,10 +35,7 @@ def quarantine(
     table: Annotated[str | None, Parameter(help="The table; every one when left out.")] = None,
     /,
     *key: Annotated[str, Parameter(help="One per key column; every row of the table when left out.")],
-    exact: Annotated[
-        str | None,
-        Parameter(name="--key", env_var="CDC_KEY", help="The key as a JSON array, instead of KEY arguments."),
-    ] = None,
+    exact: ExactKey = None,
     common: Common = DEFAULTS,
 ) -> int | None:
     """List rows that could not be applied, try again to apply them, or take their marks away."""

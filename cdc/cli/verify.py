@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from cdc import limits
 from cdc.capture import CaptureStaleError
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.mending import mend_keys, writing_hand
+from cdc.cli.mending import check_same_log, mend_keys, writing_hand
 from cdc.cli.output import print_result
 from cdc.cli.output import table as text_table
 from cdc.cli.parts import open_capture, position_document
@@ -22,7 +22,7 @@ from consumers.opening import open_to_read
 from consumers.store import redb_errors
 from consumers.verify import Verification
 from consumers.verify_report import TableReport, checks_of
-from schemas.errors import CdcError, ExitCode
+from schemas.errors import ExitCode
 from schemas.keys import BadKeyError, decode_key
 from schemas.position import Position
 from schemas.values import value_to_json
@@ -134,7 +134,7 @@ async def compare_with(
 async def _state(reader: SourceReader, checkpoint: Checkpoint | None) -> LogState:
     state = await reader.state(None if checkpoint is None else checkpoint.change_id)
     if checkpoint is not None:
-        _same_log(checkpoint, state)
+        check_same_log(checkpoint, state)
     return state
 
 
@@ -228,19 +228,6 @@ class SourceSeen:
         """(table, key) touched after a change id."""
         async for page in self._reader.pending(after):
             yield page
-
-
-def _same_log(checkpoint: Checkpoint, state: LogState) -> None:
-    same = (checkpoint.epoch, checkpoint.epoch_nonce, checkpoint.database_id) == (
-        state.epoch,
-        state.epoch_nonce,
-        state.database_id,
-    )
-    if not same or checkpoint.change_id > state.high or state.prev_nonce != checkpoint.nonce:
-        raise CdcError(
-            f"this source's change log does not lead on from {checkpoint.position}, where the cache stands",
-            "bring it up to date first: cdc sync, or the poller and cdc consume",
-        )
 
 
 def _found(verified: Verified) -> dict[str, Any]:

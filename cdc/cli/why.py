@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.key_arguments import read_key
+from cdc.cli.key_arguments import ExactKey, KeyWord, read_key
 from cdc.cli.output import counted, print_json, print_text
 from cdc.cli.output import table as text_table
 from cdc.cli.running import run_async
@@ -37,13 +37,8 @@ if TYPE_CHECKING:
 def why(
     table: Annotated[str, Parameter(help="The table.")],
     /,
-    *key: Annotated[
-        str, Parameter(help="One per key column, in the primary key's order; negative numbers after --.")
-    ],
-    exact: Annotated[
-        str | None,
-        Parameter(name="--key", env_var="CDC_KEY", help="The key as a JSON array, instead of KEY arguments."),
-    ] = None,
+    *key: KeyWord,
+    exact: ExactKey = None,
     common: Common = DEFAULTS,
 ) -> int | None:
     """Tell what is known of one row: cached, at the source, what wrote it, what is pending."""
