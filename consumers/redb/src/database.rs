@@ -87,6 +87,25 @@ impl Database {
         work(handle.as_ref().ok_or_else(|| Failure::closed("database"))?)
     }
 
+    /// Runs work on the file as a whole, with no other call at it.
+    fn alone<T: Send>(
+        &self,
+        py: Python<'_>,
+        timeout: f64,
+        work: impl FnOnce(&mut redb::Database) -> Outcome<T> + Send,
+    ) -> PyResult<T> {
+        let wait = waiting(timeout)?;
+        detached(py, || {
+            let _turn = self.turns.take(wait)?;
+            let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+            match handle.as_mut() {
+                Some(Handle::Writer(database)) => work(database),
+                Some(Handle::Reader(_)) => Err(Failure::read_only()),
+                None => Err(Failure::closed("database")),
+            }
+        })
+    }
+
     /// A snapshot of the newest commit, for one call.
     fn newest(&self, py: Python<'_>) -> PyResult<Snapshot> {
         detached(py, || self.with(Handle::view).map(Snapshot::new))
@@ -227,38 +246,12 @@ impl Database {
 
     #[pyo3(signature = (*, timeout=WAIT_S))]
     fn check_integrity(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        let wait = waiting(timeout)?;
-        detached(py, || {
-            let _turn = self.turns.take(wait)?;
-            match self
-                .handle
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .as_mut()
-            {
-                Some(Handle::Writer(database)) => Ok(database.check_integrity()?),
-                Some(Handle::Reader(_)) => Err(Failure::read_only()),
-                None => Err(Failure::closed("database")),
-            }
-        })
+        self.alone(py, timeout, |database| Ok(database.check_integrity()?))
     }
 
     #[pyo3(signature = (*, timeout=WAIT_S))]
     fn compact(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        let wait = waiting(timeout)?;
-        detached(py, || {
-            let _turn = self.turns.take(wait)?;
-            match self
-                .handle
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .as_mut()
-            {
-                Some(Handle::Writer(database)) => Ok(database.compact()?),
-                Some(Handle::Reader(_)) => Err(Failure::read_only()),
-                None => Err(Failure::closed("database")),
-            }
-        })
+        self.alone(py, timeout, |database| Ok(database.compact()?))
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<bool> {

@@ -252,13 +252,7 @@ fn write_sorted<F: Form>(table: &mut Rows<'_, F>, seal: Seal, ops: &[Op<'_>]) ->
         let key = F::lend(&native);
         match op.row {
             Some(row) => {
-                seal_row(
-                    &mut stored,
-                    seal,
-                    F::Native::as_bytes(&key).as_ref(),
-                    row,
-                    op.change_id,
-                );
+                seal_under::<F>(&mut stored, seal, &key, row, op.change_id);
                 table.insert(key, stored.as_slice())?;
             }
             None => {
@@ -271,17 +265,22 @@ fn write_sorted<F: Form>(table: &mut Rows<'_, F>, seal: Seal, ops: &[Op<'_>]) ->
         if let Some(row) = op.row {
             let native = F::own(op.key).ok_or_else(wrong_key)?;
             let key = F::lend(&native);
-            seal_row(
-                &mut stored,
-                seal,
-                F::Native::as_bytes(&key).as_ref(),
-                row,
-                op.change_id,
-            );
+            seal_under::<F>(&mut stored, seal, &key, row, op.change_id);
             cursor.insert_before(key, stored.as_slice())?;
         }
     }
     Ok(cursor.close()?)
+}
+
+/// `seal_row` under a native key.
+fn seal_under<F: Form>(
+    stored: &mut Vec<u8>,
+    seal: Seal,
+    key: &<F::Native as Value>::SelfType<'_>,
+    row: &[u8],
+    change_id: u64,
+) {
+    seal_row(stored, seal, F::Native::as_bytes(key).as_ref(), row, change_id);
 }
 
 /// A row under a key that the table cannot hold is refused; there is none to be removed.
