@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from consumers import Cache, _redb
 from tests.support.commands import NO_ROW, USAGE, cdc
+from tests.support.database import execute
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,12 +32,6 @@ def source(tmp_path: Path) -> Path:
         f'[source]\nurl = "file:{path}"\n[cache]\npath = "{tmp_path / "cache.redb"}"\n{CONFIG}'
     )
     return path
-
-
-def execute(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def keys(lines: list[Any]) -> list[Any]:

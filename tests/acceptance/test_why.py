@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from tests.support.commands import NO_ROW, cdc
+from tests.support.database import execute
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.kafka import KafkaBroker
-
-
-def run(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def test_a_row_is_followed_from_the_source_over_the_topic_into_the_cache(
@@ -32,9 +25,9 @@ def test_a_row_is_followed_from_the_source_over_the_topic_into_the_cache(
         where = ("--source", source, "--cache", cache, *broker)
         return cdc("why", "t", str(key), "--json", *where, code=code).json
 
-    run(source, "CREATE TABLE t (id INTEGER PRIMARY KEY, v)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    execute(source, "CREATE TABLE t (id INTEGER PRIMARY KEY, v)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')")
     cdc(*poll)
-    run(source, "UPDATE t SET v = 'x' WHERE id = 1", "INSERT INTO t VALUES (3, 'c')")
+    execute(source, "UPDATE t SET v = 'x' WHERE id = 1", "INSERT INTO t VALUES (3, 'c')")
     cdc(*poll)
     cdc(*consume)
     wrote = why(1)["event"]
@@ -47,9 +40,9 @@ def test_a_row_is_followed_from_the_source_over_the_topic_into_the_cache(
     assert why(2)["event"]["op"] == "s"
 
     # Published and not applied, committed and not published: both are told apart from what is cached.
-    run(source, "UPDATE t SET v = 'y' WHERE id = 1")
+    execute(source, "UPDATE t SET v = 'y' WHERE id = 1")
     cdc(*poll)
-    run(source, "DELETE FROM t WHERE id = 1")
+    execute(source, "DELETE FROM t WHERE id = 1")
     document = why(1)
     assert document["event"] == wrote
     assert [event["op"] for event in document["newer_events"]] == ["u"]

@@ -24,6 +24,7 @@ from consumers.nodelock import NodeLock
 from schemas.errors import CacheBusyError, CacheError
 from tests.support.commands import Running, cdc
 from tests.support.conditions import wait_until
+from tests.support.database import execute
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -33,17 +34,15 @@ if TYPE_CHECKING:
     from tests.support.kafka import KafkaBroker
 
 
-def run(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        for statement in statements:
-            connection.execute(statement)
-
-
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "app.db"
-    run(path, "CREATE TABLE t (id INTEGER PRIMARY KEY, v)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    execute(
+        path,
+        "PRAGMA journal_mode = WAL",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v)",
+        "INSERT INTO t VALUES (1, 'a'), (2, 'b')",
+    )
     return path
 
 
@@ -194,7 +193,7 @@ def test_a_running_node_is_paused_resumed_rebuilt_and_asked_how_it_stands(tmp_pa
     with Running(tmp_path, "run", "--source", source, *here) as node:
         wait_until(lambda: status(here)["cache"]["state"] == "live", 20, "the node is live")
         assert cdc("pause", "--json", *here).json["paused"]
-        run(source, "INSERT INTO t VALUES (3, 'c')")
+        execute(source, "INSERT INTO t VALUES (3, 'c')")
         assert not status((*here, "--source", source))["healthy"]
         assert status(here)["cache"]["paused"]
         inode = cache.stat().st_ino
@@ -202,7 +201,7 @@ def test_a_running_node_is_paused_resumed_rebuilt_and_asked_how_it_stands(tmp_pa
         rebuilt = cdc("rebuild", "--json", *here).json
         assert rebuilt["rows"] == 3
         assert cache.stat().st_ino != inode
-        run(source, "INSERT INTO t VALUES (4, 'd')")
+        execute(source, "INSERT INTO t VALUES (4, 'd')")
         assert cdc("resume", "--json", *here).json["paused"] is False
         wait_until(lambda: cached(cache, 4), 10, "the row that came while it was paused")
         cdc("reread", "t", "--source", source, *here)
@@ -226,7 +225,7 @@ def test_a_node_fed_by_kafka_rebuilds_itself_from_the_newest_snapshot(
     with Running(tmp_path, "consume", *here) as node:
         wait_until(lambda: cache.exists() and cached(cache, 1), 20, "the first load")
         cdc("pause", "--cache", cache)
-        run(source, "INSERT INTO t VALUES (3, 'c')")
+        execute(source, "INSERT INTO t VALUES (3, 'c')")
         cdc("poll", "--once", "--source", source, *reach)
         assert not cached(cache, 3)
         inode = cache.stat().st_ino
@@ -270,13 +269,13 @@ def test_a_table_of_the_settings_that_is_dropped_under_a_node_leaves_with_a_warn
         "CREATE TABLE t (id INTEGER PRIMARY KEY, v)",
         "CREATE TABLE u (id INTEGER PRIMARY KEY)",
     ):
-        run(source, statement)
+        execute(source, statement)
     here = ("--config", config, "--source", source, "--cache", cache)
     with Running(tmp_path, "run", *here) as node:
         wait_until(
             lambda: cache.exists() and status(here)["cache"]["state"] == "live", 20, "the node is live"
         )
-        run(source, "DROP TABLE t")
+        execute(source, "DROP TABLE t")
         wait_until(lambda: list(status(here)["cache"]["tables"]) == ["u"], 20, "the table has left")
         told = status(here)
         assert (told["source"]["capture"], told["healthy"]) == ("ok", True), told

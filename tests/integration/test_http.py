@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-import sqlite3
 import urllib.error
 import urllib.request
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +16,7 @@ from cdc.http.server import Ready, serving
 from schemas.errors import CdcError, UsageError
 from tests.support.commands import USAGE, Running, cdc
 from tests.support.conditions import wait_until
+from tests.support.database import execute
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -28,17 +27,15 @@ if TYPE_CHECKING:
 FAILED = 1
 
 
-def run(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        for statement in statements:
-            connection.execute(statement)
-
-
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "app.db"
-    run(path, "CREATE TABLE t (id INTEGER PRIMARY KEY, v)", "INSERT INTO t VALUES (1, 'a'), (-2, x'00')")
+    execute(
+        path,
+        "PRAGMA journal_mode = WAL",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v)",
+        "INSERT INTO t VALUES (1, 'a'), (-2, x'00')",
+    )
     return path
 
 
@@ -98,7 +95,7 @@ def test_a_node_tells_its_health_metrics_status_and_rows(tmp_path: Path, source:
             code, document = client.json(path)
             assert code == 400, path
             assert document["error"]
-        run(source, "INSERT INTO t VALUES (3, 'new')")
+        execute(source, "INSERT INTO t VALUES (3, 'new')")
         code, document = client.json("/status")
         assert code == 200
         assert document["source"]["reachable"]
@@ -176,7 +173,7 @@ def test_a_poller_and_a_node_fed_by_kafka_are_ready_once_the_node_has_heard_of_t
         arguments = ("--cache", tmp_path / "cache.redb", *reach, "--http", f"127.0.0.1:{ports[1]}")
         with Running(tmp_path, "consume", *arguments):
             wait_until(lambda: node.get("/ready")[0] == 200, 30, "the node is ready")
-            run(source, "INSERT INTO t VALUES (3, 'c')")
+            execute(source, "INSERT INTO t VALUES (3, 'c')")
             wait_until(lambda: node.get("/tables/t/rows?key=3")[0] == 200, 10, "the row")
             assert metric(poller.get("/metrics")[1], "cdc_published_events_total") >= 1
             assert metric(node.get("/metrics")[1], "cdc_lag_seconds") < 10

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +22,7 @@ from schemas.kafka_access import TOPIC_REFUSED
 from schemas.kafka_admin import UNKNOWN_TOPIC, TopicFacts
 from schemas.kafka_rights import Right
 from tests.support.caches import living_writer
+from tests.support.database import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,16 +118,10 @@ def test_settings_of_topics_are_judged(change: dict[str, str], found: list[str])
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "app.db"
-    run(
+    execute(
         path, "PRAGMA journal_mode=WAL", "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)"
     )
     return path
-
-
-def run(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def doctor(cdc: Cdc, code: int = 0) -> dict[tuple[str, str], str]:
@@ -149,7 +142,7 @@ def test_a_healthy_embedded_node_has_nothing_but_ok(cdc: Cdc, source: Path):
 
 
 def test_a_source_that_is_none_and_a_journal_that_is_not_wal_are_told(cdc: Cdc, source: Path):
-    run(source, "PRAGMA journal_mode=DELETE", "CREATE TABLE keyless (v)")
+    execute(source, "PRAGMA journal_mode=DELETE", "CREATE TABLE keyless (v)")
     levels_found = doctor(cdc)
     assert levels_found[("source", "journal")] == "warning"
     assert cdc("install", "--source", "app.db").code == 0
@@ -160,7 +153,7 @@ def test_a_source_that_is_none_and_a_journal_that_is_not_wal_are_told(cdc: Cdc, 
 
 def test_capture_that_the_schema_has_outgrown_is_a_failure(cdc: Cdc, source: Path):
     assert cdc("install", "--source", "app.db").code == 0
-    run(source, "CREATE TABLE u (id INTEGER PRIMARY KEY)")
+    execute(source, "CREATE TABLE u (id INTEGER PRIMARY KEY)")
     assert doctor(cdc, code=1)[("source", "capture")] == "failure"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.support.database import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,15 +20,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def source(tmp_path: Path, cdc: Cdc) -> Path:
     path = tmp_path / "app.db"
-    run(path, "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    execute(path, "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     assert cdc("sync", "--source", "app.db", "--node", "a").code == 0
     return path
-
-
-def run(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def prune(cdc: Cdc, *flags: str) -> dict[str, Any]:
@@ -38,7 +32,7 @@ def prune(cdc: Cdc, *flags: str) -> dict[str, Any]:
 
 
 def test_prune_says_how_much_went_and_what_holds_the_rest(cdc: Cdc, source: Path):
-    run(source, "INSERT INTO t VALUES (2), (3)")
+    execute(source, "INSERT INTO t VALUES (2), (3)")
     document = prune(cdc, "--keep", "0s")
     assert (document["rows"], document["pruned_to"], document["log_rows"]) == (1, 1, 3)
     held_by = document["held_by"]
@@ -54,13 +48,13 @@ def test_prune_says_how_much_went_and_what_holds_the_rest(cdc: Cdc, source: Path
 
 def test_the_configured_retention_is_what_prune_keeps(cdc: Cdc, source: Path, tmp_path: Path):
     (tmp_path / "cdc.toml").write_text('[source]\nurl = "file:app.db"\nlog_retention = "1h"\n')
-    run(source, "UPDATE _cdc_log SET ts = ts - 5400000")
+    execute(source, "UPDATE _cdc_log SET ts = ts - 5400000")
     ended = cdc("prune", "--json")
     assert ended.json()["rows"] == 1
 
 
 def test_what_prune_cannot_do_is_told(cdc: Cdc, tmp_path: Path):
-    run(tmp_path / "bare.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    execute(tmp_path / "bare.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)")
     ended = cdc("prune", "--source", "bare.db")
     assert (ended.code, ended.out) == (1, "")
     assert "not installed" in ended.err
@@ -70,7 +64,7 @@ def test_what_prune_cannot_do_is_told(cdc: Cdc, tmp_path: Path):
 
 
 def test_a_log_without_leases_can_be_pruned(cdc: Cdc, source: Path):
-    run(source, "INSERT INTO t VALUES (2), (3)", "DROP TABLE _cdc_leases")
+    execute(source, "INSERT INTO t VALUES (2), (3)", "DROP TABLE _cdc_leases")
     assert prune(cdc, "--keep", "0s")["rows"] == 3
     assert cdc("sync", "--source", "app.db", "--node", "a").code == 0
 
@@ -81,12 +75,12 @@ def test_status_shows_every_lease_and_warns_of_a_long_log(cdc: Cdc, source: Path
     assert status["log"]["held_by"] == {"kind": "cache", "reader": "a"}
     assert [(one["kind"], one["reader"], one["holds"]) for one in status["leases"]] == [("cache", "a", True)]
     assert status["leases"][0]["position"] == {"epoch": 1, "change_id": 2}
-    run(source, "INSERT INTO t VALUES (2), (3), (4)", "UPDATE _cdc_log SET ts = ts - 259200000")
-    run(source, "UPDATE _cdc_leases SET renewed_ms = renewed_ms - 172800000")
+    execute(source, "INSERT INTO t VALUES (2), (3), (4)", "UPDATE _cdc_log SET ts = ts - 259200000")
+    execute(source, "UPDATE _cdc_leases SET renewed_ms = renewed_ms - 172800000")
     status = cdc("status", "--source", "app.db", "--json").json()["source"]
     assert "cache a holds 3 of them, silent for 48.0 h" in status["log"]["warning"]
     shown = cdc("status", "--source", "app.db").out
     assert "WARNING: the change log has" in shown.replace("\n", " ")
-    run(source, "UPDATE _cdc_leases SET renewed_ms = renewed_ms - 604800000")
+    execute(source, "UPDATE _cdc_leases SET renewed_ms = renewed_ms - 604800000")
     status = cdc("status", "--source", "app.db", "--json").json()["source"]
     assert (status["leases"][0]["holds"], status["log"]["held_by"]) == (False, None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cdc.source.sqlite import SqliteClient
+from tests.support.database import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,15 +29,9 @@ def impatient_statements(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def source(tmp_path: Path, cdc: Cdc) -> Path:
     path = tmp_path / "app.db"
-    run(path, "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    execute(path, "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     assert cdc("sync", "--source", "app.db").code == 0
     return path
-
-
-def run(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def status(cdc: Cdc) -> dict[str, Any]:
@@ -49,7 +44,7 @@ def test_a_cache_at_its_sources_end_is_healthy_and_one_behind_it_is_not(cdc: Cdc
     document = status(cdc)
     assert document["healthy"]
     assert (document["cache"]["state"], document["cache"]["lag_events"]) == ("stopped", 0)
-    run(source, "INSERT INTO t VALUES (2), (3)")
+    execute(source, "INSERT INTO t VALUES (2), (3)")
     document = status(cdc)
     assert not document["healthy"]
     assert document["cache"]["lag_events"] == 2
@@ -59,7 +54,7 @@ def test_after_a_backup_was_restored_the_lag_is_unknown_and_nothing_healthy(
     cdc: Cdc, source: Path, tmp_path: Path
 ):
     shutil.copy(source, tmp_path / "backup")
-    run(source, "INSERT INTO t VALUES (2)")
+    execute(source, "INSERT INTO t VALUES (2)")
     assert cdc("sync", "--source", "app.db").code == 0
     shutil.copy(tmp_path / "backup", source)
     # Behind the cache, then at its very position by another way.
@@ -68,14 +63,14 @@ def test_after_a_backup_was_restored_the_lag_is_unknown_and_nothing_healthy(
         assert not document["healthy"]
         assert document["cache"]["lag_events"] is document["cache"]["lag_seconds"] is None
         assert "lag unknown: the log " in cdc("status", "--source", "app.db").out
-        run(source, f"INSERT INTO t VALUES ({number})")
+        execute(source, f"INSERT INTO t VALUES ({number})")
     assert cdc("sync", "--source", "app.db").code == 0
     assert status(cdc)["healthy"]
 
 
 def test_a_cache_of_another_database_is_not_healthy(cdc: Cdc, source: Path):
     source.unlink()
-    run(source, "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (7)")
+    execute(source, "CREATE TABLE t (id INTEGER PRIMARY KEY)", "INSERT INTO t VALUES (7)")
     assert cdc("install", "--source", "app.db").code == 0
     document = status(cdc)
     assert not document["healthy"]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import select
 import signal
-import sqlite3
 import subprocess
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +16,7 @@ from consumers.assembler import Assembler
 from schemas.event import Op
 from tests.support.command import command_line
 from tests.support.conditions import wait_until
+from tests.support.database import execute
 from tests.support.events import Landed, group
 
 if TYPE_CHECKING:
@@ -118,20 +117,14 @@ def test_a_group_larger_than_memory_waits_in_a_file(
 @pytest.fixture
 def source(tmp_path: Path, cdc: Cdc) -> Path:
     path = tmp_path / "app.db"
-    run(path, "PRAGMA journal_mode=WAL", "CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
-    run(path, "INSERT INTO t VALUES (1, 'a')")
+    execute(path, "PRAGMA journal_mode=WAL", "CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+    execute(path, "INSERT INTO t VALUES (1, 'a')")
     assert cdc("install", "--source", "app.db").code == 0
     return path
 
 
-def run(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
 def test_the_change_log_is_printed_from_its_beginning_to_its_end(cdc: Cdc, source: Path):
-    run(source, "INSERT INTO t VALUES (2, x'00')")
+    execute(source, "INSERT INTO t VALUES (2, x'00')")
     ended = cdc("tail", "--source", "app.db", "--from-beginning", "--no-follow")
     assert ended.code == 0
     lines = ended.json_lines()
@@ -158,7 +151,7 @@ def test_without_following_it_prints_nothing_of_what_was_before(cdc: Cdc, source
 
 
 def test_a_source_without_capture_is_one_line(cdc: Cdc, tmp_path: Path):
-    run(tmp_path / "app.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    execute(tmp_path / "app.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)")
     ended = cdc("tail", "--source", "app.db")
     assert ended.code == 1
     assert "cdc install" in ended.err
@@ -195,7 +188,7 @@ def first_line(source: Path, process: subprocess.Popen[bytes]) -> Any:
     numbers = iter(range(100, 10_000))
 
     def see() -> bytes:
-        run(source, f"INSERT INTO t VALUES ({next(numbers)}, 1)")
+        execute(source, f"INSERT INTO t VALUES ({next(numbers)}, 1)")
         ready, _, _ = select.select([process.stdout], [], [], 0.2)
         return process.stdout.readline() if ready else b""
 

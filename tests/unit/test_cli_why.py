@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +10,7 @@ from consumers.marks import QuarantineMark, encode_mark
 from consumers.meta import QUARANTINE_TABLE
 from consumers.store import Store
 from schemas.keys import encode_key, record_key
+from tests.support.database import execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,15 +24,9 @@ if TYPE_CHECKING:
 @pytest.fixture
 def source(tmp_path: Path, cdc: Cdc) -> Path:
     path = tmp_path / "app.db"
-    run(path, "CREATE TABLE t (id INTEGER PRIMARY KEY, v)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    execute(path, "CREATE TABLE t (id INTEGER PRIMARY KEY, v)", "INSERT INTO t VALUES (1, 'a'), (2, 'b')")
     assert cdc("sync", "--source", "app.db").code == 0
     return path
-
-
-def run(path: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def why(cdc: Cdc, *arguments: str, code: int = 0) -> dict[str, Any]:
@@ -43,7 +36,7 @@ def why(cdc: Cdc, *arguments: str, code: int = 0) -> dict[str, Any]:
 
 
 def test_a_row_is_shown_as_cached_and_at_the_source_with_what_is_pending(cdc: Cdc, source: Path):
-    run(source, "UPDATE t SET v = 'new' WHERE id = 1", "DELETE FROM t WHERE id = 2")
+    execute(source, "UPDATE t SET v = 'new' WHERE id = 1", "DELETE FROM t WHERE id = 2")
     document = why(cdc, "1")
     assert document["cache"]["row"] == {"id": 1, "v": "a"}
     assert document["source"]["row"] == {"id": 1, "v": "new"}
@@ -53,7 +46,7 @@ def test_a_row_is_shown_as_cached_and_at_the_source_with_what_is_pending(cdc: Cd
 
 
 def test_the_log_row_that_wrote_what_is_cached_is_shown(cdc: Cdc, source: Path):
-    run(source, "UPDATE t SET v = 'new' WHERE id = 1")
+    execute(source, "UPDATE t SET v = 'new' WHERE id = 1")
     assert cdc("sync", "--source", "app.db").code == 0
     document = why(cdc, "1")
     assert document["event"]["op"] == "u"
@@ -100,7 +93,7 @@ def test_an_unknown_table_or_a_wrong_key_is_refused(cdc: Cdc, source: Path):
 
 
 def test_people_see_a_table(cdc: Cdc, source: Path):
-    run(source, "UPDATE t SET v = 'new' WHERE id = 1")
+    execute(source, "UPDATE t SET v = 'new' WHERE id = 1")
     ended = cdc("why", "t", "1", "--source", "app.db")
     assert ended.code == 0
     assert '{"id":1,"v":"new"}' in ended.out
