@@ -9,19 +9,13 @@ import pytest
 from cdc.capture import Capture, limits
 from cdc.capture.heartbeat import write_heartbeat
 from cdc.capture.leases import Reader, renew, renew_unless_fresh, secure
-from cdc.plan import log_head
+from tests.support.log import head_of
 from tests.support.sources import KINDS
 
 if TYPE_CHECKING:
-    from schemas.event import Head
     from tests.support.sources import Source
 
 ROWS = 12
-
-
-async def head_of(capture: Capture) -> Head:
-    async with capture.reading() as reader:
-        return log_head(await reader.state(), reader.settings)
 
 
 @pytest.mark.parametrize("kind", KINDS)

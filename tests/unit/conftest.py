@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,20 @@ from tests.support.command import Ended
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Where the source of a test is."""
+    return str(tmp_path / "source.db")
+
+
+@pytest.fixture
+def db(path: str) -> Iterator[sqlite3.Connection]:
+    """The application's connection to it; there is no table yet, and every statement is a transaction."""
+    db = sqlite3.connect(path, isolation_level=None)
+    yield db
+    db.close()
 
 
 @pytest.fixture

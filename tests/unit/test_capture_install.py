@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,22 +10,6 @@ from cdc.capture import Capture, CaptureStaleError, Skipped
 from schemas import Head
 from schemas.errors import OperatorError, UnsupportedVersionError, UsageError
 from tests.support.replica import Replica, assert_equal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "source.db")
-
-
-@pytest.fixture
-def db(path: str) -> Iterator[sqlite3.Connection]:
-    db = sqlite3.connect(path, isolation_level=None)
-    yield db
-    db.close()
 
 
 def schema_of(db: sqlite3.Connection) -> list[tuple[str, ...]]:

@@ -15,7 +15,7 @@ from tests.support.random_sql import create, random_table, random_write
 from tests.support.replica import Replica, assert_equal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -31,6 +31,12 @@ def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SURVEY_ROWS", 4)
 
 
+def take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As large as ever, but every piece takes longer than a moment may."""
+    for name, value in {"PIECE_ROWS_FIRST": 500, "PIECE_ROWS_MAX": 5_000, "MOMENT_SECONDS": 0.0}.items():
+        monkeypatch.setattr(limits, name, value)
+
+
 @pytest.fixture
 async def source(tmp_path: Path) -> AsyncIterator[tuple[Capture, sqlite3.Connection]]:
     path = str(tmp_path / "source.db")
@@ -39,6 +45,17 @@ async def source(tmp_path: Path) -> AsyncIterator[tuple[Capture, sqlite3.Connect
     async with Capture(path) as capture:
         yield capture, db
     db.close()
+
+
+async def numbered(capture: Capture, db: sqlite3.Connection, numbers: Iterable[int]) -> None:
+    """Make and capture table t, with a row for each number."""
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
+    insert(db, numbers)
+    await capture.install()
+
+
+def insert(db: sqlite3.Connection, numbers: Iterable[int]) -> None:
+    db.executemany("INSERT INTO t VALUES (?, 0)", [(number,) for number in numbers])
 
 
 async def load(reader: SourceReader, between: Callable[[], None]) -> Replica:
@@ -108,9 +125,7 @@ async def test_a_load_is_the_exact_state_where_it_settles(
     source: tuple[Capture, sqlite3.Connection], tmp_path: Path
 ) -> None:
     capture, db = source
-    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
-    db.executemany("INSERT INTO t VALUES (?, 0)", [(number,) for number in range(20)])
-    await capture.install()
+    await numbered(capture, db, range(20))
     left = [20, 3, 4, 5, 6, 7]
 
     def between() -> None:
@@ -154,42 +169,31 @@ async def test_rows_of_one_key_that_span_pieces_are_found_to_be_duplicates(
     assert len(replica.quarantined["t"]) == 2
 
 
-async def test_a_schema_that_changes_between_two_pieces_is_noticed(
-    source: tuple[Capture, sqlite3.Connection],
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [("DROP TABLE t", "schema"), ("UPDATE _cdc_log SET nonce = nonce + 1", "rewritten")],
+)
+async def test_a_schema_or_a_log_that_changes_between_two_pieces_is_noticed(
+    source: tuple[Capture, sqlite3.Connection], statement: str, what: str
 ) -> None:
     capture, db = source
-    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
-    db.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(20)])
-    await capture.install()
-    with pytest.raises(CaptureStaleError, match="schema"):
+    await numbered(capture, db, range(20))
+    with pytest.raises(CaptureStaleError, match=what):
         async with capture.reading() as reader:
-            await load(reader, lambda: db.execute("DROP TABLE t") and None)
-
-
-async def test_a_log_that_is_rewritten_between_two_pieces_is_noticed(
-    source: tuple[Capture, sqlite3.Connection],
-) -> None:
-    capture, db = source
-    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
-    db.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(20)])
-    await capture.install()
-    with pytest.raises(CaptureStaleError, match="rewritten"):
-        async with capture.reading() as reader:
-            await load(reader, lambda: db.execute("UPDATE _cdc_log SET nonce = nonce + 1") and None)
+            await load(reader, lambda: db.execute(statement) and None)
 
 
 async def test_a_log_that_is_pruned_during_a_load_is_not_taken_for_a_broken_one(
     source: tuple[Capture, sqlite3.Connection],
 ) -> None:
     capture, db = source
-    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
-    await capture.install()
-    db.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(9)])
+    await numbered(capture, db, ())
+    insert(db, range(9))
     async with capture.reading() as reader:
         await reader.state()
         async for _ in reader.rows("t"):
             pass
-        db.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(10, 19)])
+        insert(db, range(10, 19))
         # A moment that continues the one before, and sees rows of the log that stay.
         await reader.backlog(0)
         await reader.rest()
@@ -204,9 +208,7 @@ async def test_a_source_that_changes_faster_than_it_is_read_is_no_endless_load(
     source: tuple[Capture, sqlite3.Connection],
 ) -> None:
     capture, db = source
-    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v)")
-    db.executemany("INSERT INTO t VALUES (?, 0)", [(number,) for number in range(5)])
-    await capture.install()
+    await numbered(capture, db, range(5))
     with pytest.raises(SourceUnavailableError, match="faster"):
         async with capture.reading() as reader:
             await load(reader, lambda: db.execute("UPDATE t SET v = v + 1") and None)
@@ -227,13 +229,11 @@ async def test_a_file_in_wal_mode_is_read_at_one_moment(
 async def test_where_every_piece_takes_too_long_a_backlog_is_not_read_row_by_row(
     source: tuple[Capture, sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"PIECE_ROWS_FIRST": 500, "PIECE_ROWS_MAX": 5_000, "MOMENT_SECONDS": 0.0}.items():
-        monkeypatch.setattr(limits, name, value)
+    take_too_long(monkeypatch)
     capture, db = source
-    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
-    await capture.install()
     rows = 2_000
-    db.executemany("INSERT INTO t VALUES (?)", [(number,) for number in range(rows)])
+    await numbered(capture, db, ())
+    insert(db, range(rows))
     monkeypatch.setattr(limits, "SURVEY_ROWS", rows)
     opened = 0
 
@@ -252,8 +252,7 @@ async def test_where_every_piece_takes_too_long_a_backlog_is_not_read_row_by_row
 async def test_a_load_that_is_cut_short_by_time_misses_no_row(
     source: tuple[Capture, sqlite3.Connection], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"PIECE_ROWS_FIRST": 500, "PIECE_ROWS_MAX": 5_000, "MOMENT_SECONDS": 0.0}.items():
-        monkeypatch.setattr(limits, name, value)
+    take_too_long(monkeypatch)
     monkeypatch.setattr("cdc.source.threaded.SHORT_PAGE_SECONDS_MAX", 0.0)
     capture, db = source
     db.execute("CREATE TABLE t (a, b, PRIMARY KEY (a, b))")

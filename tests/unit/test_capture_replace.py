@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING
 
 import pytest
 
 from cdc.capture import Capture
 from cdc.capture.unique import split_create_index
 from tests.support.replica import Replica, assert_equal
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CASES = {
     "a declared constraint": ("t (id INTEGER PRIMARY KEY, u UNIQUE)", "", "(1, 'a')", "(2, 'a')"),
@@ -75,11 +71,11 @@ CASES = {
 
 @pytest.mark.parametrize("how", ["insert", "update"])
 @pytest.mark.parametrize("case", CASES)
-async def test_a_row_replaced_through_a_conflict_is_gone(tmp_path: Path, case: str, how: str) -> None:
+async def test_a_row_replaced_through_a_conflict_is_gone(
+    path: str, db: sqlite3.Connection, case: str, how: str
+) -> None:
     definition, index, before, after = CASES[case]
     name = definition.split(" ", maxsplit=1)[0]
-    path = str(tmp_path / "source.db")
-    db = sqlite3.connect(path, isolation_level=None)
     db.execute(f"CREATE TABLE {definition}")
     if index:
         db.execute(f"CREATE UNIQUE INDEX unique_of_it {index}")
@@ -104,12 +100,9 @@ async def test_a_row_replaced_through_a_conflict_is_gone(tmp_path: Path, case: s
         )
         await replica.poll(capture)
         assert_equal(replica, path, {name.strip('"'): ["id"]})
-    db.close()
 
 
-async def test_rows_that_go_with_a_replaced_one_are_seen_to_go(tmp_path: Path) -> None:
-    path = str(tmp_path / "source.db")
-    db = sqlite3.connect(path, isolation_level=None)
+async def test_rows_that_go_with_a_replaced_one_are_seen_to_go(path: str, db: sqlite3.Connection) -> None:
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("CREATE TABLE parent (id INTEGER PRIMARY KEY, u UNIQUE)")
     db.execute("CREATE TABLE child (id INTEGER PRIMARY KEY, p REFERENCES parent ON DELETE CASCADE)")
@@ -123,12 +116,9 @@ async def test_rows_that_go_with_a_replaced_one_are_seen_to_go(tmp_path: Path) -
         await replica.poll(capture)
         assert replica.tables["child"] == {}
         assert_equal(replica, path, {"parent": ["id"], "child": ["id"]})
-    db.close()
 
 
-async def test_a_write_that_meets_nobody_logs_one_row(tmp_path: Path) -> None:
-    path = str(tmp_path / "source.db")
-    db = sqlite3.connect(path, isolation_level=None)
+async def test_a_write_that_meets_nobody_logs_one_row(path: str, db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, u UNIQUE, v, w)")
     db.execute("CREATE UNIQUE INDEX i ON t (lower(v)) WHERE w IS NOT NULL")
     async with Capture(path) as capture:
@@ -138,12 +128,9 @@ async def test_a_write_that_meets_nobody_logs_one_row(tmp_path: Path) -> None:
     db.execute("UPDATE t SET w = 2")
     db.execute("UPDATE t SET u = 'b', v = 'c'")
     assert db.execute("SELECT max(change_id) FROM _cdc_log").fetchall() == [(before + 3,)]
-    db.close()
 
 
-async def test_an_upsert_still_sees_its_conflict(tmp_path: Path) -> None:
-    path = str(tmp_path / "source.db")
-    db = sqlite3.connect(path, isolation_level=None)
+async def test_an_upsert_still_sees_its_conflict(path: str, db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, u UNIQUE, v)")
     replica = Replica()
     async with Capture(path) as capture:
@@ -156,12 +143,11 @@ async def test_an_upsert_still_sees_its_conflict(tmp_path: Path) -> None:
         assert db.execute("INSERT OR IGNORE INTO t (u) VALUES ('a')").rowcount == 0
         await replica.poll(capture)
         assert_equal(replica, path, {"t": ["id"]})
-    db.close()
 
 
-async def test_columns_that_no_index_names_can_still_be_dropped_and_renamed(tmp_path: Path) -> None:
-    path = str(tmp_path / "source.db")
-    db = sqlite3.connect(path, isolation_level=None)
+async def test_columns_that_no_index_names_can_still_be_dropped_and_renamed(
+    path: str, db: sqlite3.Connection
+) -> None:
     db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a, b, c, d)")
     db.execute("CREATE UNIQUE INDEX i ON t (lower(a)) WHERE b > 0")
     replica = Replica()
@@ -175,12 +161,11 @@ async def test_columns_that_no_index_names_can_still_be_dropped_and_renamed(tmp_
         db.execute("REPLACE INTO t VALUES (2, 'X', 1, 1)")
         await replica.poll(capture)
         assert_equal(replica, path, {"t": ["id"]})
-    db.close()
 
 
-async def test_a_unique_index_that_comes_later_is_watched_from_then_on(tmp_path: Path) -> None:
-    path = str(tmp_path / "source.db")
-    db = sqlite3.connect(path, isolation_level=None)
+async def test_a_unique_index_that_comes_later_is_watched_from_then_on(
+    path: str, db: sqlite3.Connection
+) -> None:
     db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a)")
     db.execute("INSERT INTO t VALUES (1, 'x')")
     replica = Replica()
@@ -197,7 +182,6 @@ async def test_a_unique_index_that_comes_later_is_watched_from_then_on(tmp_path:
         await replica.poll(capture)
         names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")]
         assert len(names) == 3
-    db.close()
 
 
 @pytest.mark.parametrize(

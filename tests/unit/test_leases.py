@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,30 +9,22 @@ import pytest
 from cdc.capture import Capture, CaptureStaleError, limits, prune
 from cdc.capture.heartbeat import write_heartbeat
 from cdc.capture.leases import Reader, renew, renew_unless_fresh, secure
-from cdc.plan import log_head
 from schemas.errors import OperatorError
+from tests.support.log import head_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
+    import sqlite3
+    from collections.abc import AsyncIterator
 
-    from schemas.event import Head
 
 READER = Reader("cache", "node-a")
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "source.db")
-
-
-@pytest.fixture
-def db(path: str) -> Iterator[sqlite3.Connection]:
-    db = sqlite3.connect(path, isolation_level=None)
+def db(db: sqlite3.Connection) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("CREATE TABLE a (id INTEGER PRIMARY KEY, v)")
-    yield db
-    db.close()
+    return db
 
 
 @pytest.fixture
@@ -56,11 +47,6 @@ def leases(db: sqlite3.Connection) -> list[tuple[object, ...]]:
 
 def ids(db: sqlite3.Connection) -> tuple[int, int, int]:
     return db.execute("SELECT min(change_id), max(change_id), count(*) FROM _cdc_log").fetchone()
-
-
-async def head_of(capture: Capture) -> Head:
-    async with capture.reading() as reader:
-        return log_head(await reader.state(), reader.settings)
 
 
 async def test_an_install_without_leases_gets_them_and_its_log_goes_on(path: str, db: sqlite3.Connection):

@@ -12,15 +12,15 @@ import pytest
 from cdc import embedded
 from cdc.capture import Capture, limits
 from cdc.capture.leases import Reader
-from cdc.plan import log_head
 from cdc.poller import Poller
 from cdc.source.sqlite import SqliteClient
 from cdc.upkeep import Upkeep
 from consumers.writer import CacheWriter
 from schemas.errors import SourceUnavailableError
+from tests.support.log import head_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from cdc.capture import CaptureReader, LogState
@@ -31,17 +31,10 @@ DAY_S = 86_400.0
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "source.db")
-
-
-@pytest.fixture
-def db(path: str) -> Iterator[sqlite3.Connection]:
-    db = sqlite3.connect(path, isolation_level=None)
+def db(db: sqlite3.Connection) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("CREATE TABLE a (id INTEGER PRIMARY KEY, v)")
-    yield db
-    db.close()
+    return db
 
 
 @pytest.fixture
@@ -65,11 +58,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def leased(db: sqlite3.Connection) -> list[tuple[str, int]]:
     return db.execute("SELECT name, change_id FROM _cdc_leases").fetchall()
-
-
-async def head_of(capture: Capture) -> Head:
-    async with capture.reading() as reader:
-        return log_head(await reader.state(), reader.settings)
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
