@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from tests.support.parts import missing, need_command
 from tests.support.ports import free_port
-from tests.support.suspending import suspend
+from tests.support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +20,6 @@ JARS = Path(__file__).parents[2] / ".cache" / "kafka"
 
 _FORMAT_S_MAX = 60
 _READY_S_MAX = 90
-_STOP_S_MAX = 20
 _PAUSE_S = 0.02
 _START_TRIES_MAX = 3
 _LOG_LINES_SHOWN = 30
@@ -103,8 +101,7 @@ class KafkaBroker:
         self._format_arguments = tuple(format_arguments)
         self._member = member
         self._port = 0
-        self._process: subprocess.Popen[bytes] | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._process: ServerProcess | None = None
         self.log = directory / "broker.log"
 
     def __enter__(self) -> Self:
@@ -122,7 +119,7 @@ class KafkaBroker:
     @property
     def running(self) -> bool:
         """Whether the process lives; a suspended one does."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.running
 
     def start(self) -> None:
         """Format the storage and start a new broker on free ports; a cluster's member on its own."""
@@ -149,8 +146,8 @@ class KafkaBroker:
 
     def suspend(self) -> None:
         """SIGSTOP: connections stay open and nothing answers."""
-        if self._process is not None and self.running:
-            suspend(self._process.pid)
+        if self._process is not None:
+            self._process.suspend()
 
     def resume(self) -> None:
         """SIGCONT: after `suspend`."""
@@ -189,21 +186,8 @@ class KafkaBroker:
 
     def _launch(self) -> bool:
         """Start the process and wait until it serves; False when another program has taken its ports."""
-        with self.log.open("ab") as log:
-            started_at = log.tell()
-            self._process = subprocess.Popen(
-                self._command("kafka.Kafka", str(self._config)),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # an interrupt at the terminal is for the tests, not for the broker
-            )
-        # Ends the broker when the test run is killed: its end of the pipe closes with the process.
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", 'read -r _; kill -9 "$0"', str(self._process.pid)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
+        started_at = self.log.stat().st_size
+        self._process = ServerProcess(self._command("kafka.Kafka", str(self._config)), self.log)
         limit = time.monotonic() + _READY_S_MAX
         while time.monotonic() < limit:
             written = self._log_from(started_at)
@@ -219,24 +203,13 @@ class KafkaBroker:
         raise TimeoutError(f"Kafka was not ready after {_READY_S_MAX} s; {self._log_tail()}")
 
     def _end(self, sign: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._signal(sign)
-        try:
-            self._process.wait(_STOP_S_MAX)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(_STOP_S_MAX)
-        self._process = None
-        if self._guard is not None and self._guard.stdin is not None:
-            self._guard.kill()
-            self._guard.wait(_STOP_S_MAX)
-            self._guard.stdin.close()
-            self._guard = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.end(sign)
 
     def _signal(self, sign: signal.Signals) -> None:
-        if self._process is not None and self.running:
-            os.kill(self._process.pid, sign)
+        if self._process is not None:
+            self._process.send(sign)
 
     def _command(self, main: str, *arguments: str) -> list[str]:
         return [*self._java, "-cp", f"{JARS}/*", main, *arguments]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import subprocess
 import sys
 import time
 import urllib.error
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from tests.support.parts import missing
 from tests.support.ports import free_port
-from tests.support.suspending import suspend
+from tests.support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +32,6 @@ _SIZE = 42_329_976
 _SHA256 = "6adc70b5ad2c742b1e868d5cde014295720691f9cde85d837925b259d4942bfe"
 
 _READY_S_MAX = 30
-_STOP_S_MAX = 20
 _PAUSE_S = 0.02
 
 
@@ -70,8 +68,7 @@ class Sqld:
         self._program = sqld_program()
         self._directory = directory
         self._arguments = tuple(arguments)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._process: ServerProcess | None = None
         self.port = free_port()
         self.log = directory / "sqld.log"
 
@@ -90,30 +87,15 @@ class Sqld:
     @property
     def running(self) -> bool:
         """Whether the process lives; a suspended one does."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.running
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self._directory.mkdir(parents=True, exist_ok=True)
         data = str(self._directory / "data")
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    str(self._program),
-                    *("-d", data, "--http-listen-addr", self.address, "--no-welcome", "--disable-metrics"),
-                    *self._arguments,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # an interrupt at the terminal is for the tests, not for the server
-            )
-        # Ends the server when the test run is killed: its end of the pipe closes with the process.
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", 'read -r _; kill -9 "$0"', str(self._process.pid)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
+        command = [str(self._program), "-d", data, "--http-listen-addr", self.address]
+        command += ["--no-welcome", "--disable-metrics", *self._arguments]
+        self._process = ServerProcess(command, self.log)
         limit = time.monotonic() + _READY_S_MAX
         while not self._answers():
             if not self.running or time.monotonic() > limit:
@@ -125,15 +107,9 @@ class Sqld:
 
     def kill(self) -> None:
         """SIGKILL: no goodbye."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(_STOP_S_MAX)
-            self._process = None
-        if self._guard is not None and self._guard.stdin is not None:
-            self._guard.kill()
-            self._guard.wait(_STOP_S_MAX)
-            self._guard.stdin.close()
-            self._guard = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.end(signal.SIGKILL)
 
     def restart(self) -> None:
         """Start again with the same data and port."""
@@ -143,12 +119,12 @@ class Sqld:
     def suspend(self) -> None:
         """SIGSTOP: connections stay open and nothing answers."""
         if self._process is not None:
-            suspend(self._process.pid)
+            self._process.suspend()
 
     def resume(self) -> None:
         """SIGCONT: after `suspend`."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
+            self._process.send(signal.SIGCONT)
 
     def ensure_running(self) -> None:
         """Undo what an earlier test left."""
