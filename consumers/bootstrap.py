@@ -47,7 +47,9 @@ async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpo
     if offset is not None and offset > start:
         return offset
     found = await newest_snapshot(reader, topics)
-    if found is not None and found.announcement.database.id != checkpoint.database_id:
+    # What was loaded from the source may be of a life, and of a capture, that the topic did not come to yet.
+    ahead = offset is None and found is not None and checkpoint.epoch > found.announcement.position.epoch
+    if found is not None and found.announcement.database.id != checkpoint.database_id and not ahead:
         return None
     # Behind a snapshot that is ahead of this cache it would only find a hole.
     resumed = start if found is None or _is_ahead(found, checkpoint) else found.next_offset

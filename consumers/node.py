@@ -173,10 +173,8 @@ class KafkaNode:
             if records:
                 offset = records[-1].offset + 1
                 stopped_by = await self._feed(assembler, records)
-                outdated = assembler.outdated if stopped_by is None and offset >= end else None
-                if outdated is not None and not await self._strayed(assembler, outdated):
-                    # Nobody goes on in an old life behind groups of a newer one: the topic was begun anew.
-                    stopped_by = outdated
+                if stopped_by is None and offset >= end:
+                    stopped_by = await self._goes_on_elsewhere(assembler, 0 if once else end)
                 if stopped_by is not None:
                     return stopped_by
             elif until is not None:
@@ -191,6 +189,18 @@ class KafkaNode:
             if offset >= end:
                 await self._tell_rebuilt()
         return None
+
+    async def _goes_on_elsewhere(self, assembler: Assembler, begun: int) -> ChangeEvent | None:
+        """The last group of the topic, where that shows that the topic never leads on from where we stand.
+
+        Nobody goes on in an old life behind groups of a newer one: then the topic was begun anew. Where the
+        cache was loaded from the source, the newer life may not have come to the topic yet; so there only
+        what is published while we read, from offset ``begun`` on, shows that it does not.
+        """
+        outdated = assembler.outdated
+        if outdated is None or (self._writer.groups.between and outdated.offset < begun):
+            return None
+        return None if await self._strayed(assembler, outdated) else outdated
 
     @property
     def _has_moved(self) -> bool:

@@ -255,6 +255,12 @@ class Checks:
             return
         if same_life and after.change_id < before.change_id:
             world.fail(f"{name} was loaded back from {before.position} to {after.position}")
+        meta = world.source.now.meta
+        in_it = meta is not None and meta[:2] == (before.epoch, before.epoch_nonce)
+        if in_it and after.epoch < before.epoch:
+            world.fail(
+                f"{name} was loaded back from {before.position}, in which the source is, to {after.position}"
+            )
         if name == "embedded":
             log = world.source.now.log
             row = next((row for row in log if row.change_id == before.change_id), None)
