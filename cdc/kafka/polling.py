@@ -231,12 +231,12 @@ async def _follow(
     begun.set()
     pace = IdlePace(pipeline.pause_seconds)
     heard = time.monotonic()
-    looked = heard - publication.look_seconds
+    looked = heard - publication.looks.seconds
     while not stop.is_set():
         upkeep.tick(publication.head())
         polled = None
         looked_at = time.monotonic()
-        if time.monotonic() - looked >= publication.look_seconds or publication.sent_much:
+        if time.monotonic() - looked >= publication.looks.seconds or publication.looks.sent_much:
             await publication.look_for_snapshot()
             looked = time.monotonic()
         if await capture.data_changed() or publication.wants_snapshot or upkeep.wants_a_look():

@@ -17,7 +17,7 @@ from cdc.kafka.admin import ensure_topics
 from cdc.kafka.chain import ChainEnd, chain_end, holds, is_broken, life
 from cdc.kafka.cleanup import delete_old_snapshots
 from cdc.kafka.group_records import GroupRecords
-from cdc.kafka.retention import read_standing, renewal_reason, topic_retention
+from cdc.kafka.retention import Looks, read_standing, renewal_reason, topic_retention
 from cdc.kafka.sender import DisplacedError, Sender
 from cdc.kafka.snapshots import SnapshotWriter, write_rows
 from cdc.plan import log_head
@@ -86,11 +86,8 @@ class KafkaPublication:
         """The chain's epoch has no snapshot that a reader could start from."""
         self.renewal: str | None = None
         """Why a new snapshot is due although there is one: retention will soon reach what that one needs."""
-        self.look_seconds = limits.SNAPSHOT_LOOK_SECONDS
-        """How often `look_for_snapshot` is to be called ..."""
-        self._look_bytes: int | None = None
-        """... and after how many bytes, where the topic's size is limited."""
-        self._sent_bytes = 0
+        self.looks = Looks()
+        """When `look_for_snapshot` is to be called."""
         self.beats = False
         """Whether to send heartbeats while a snapshot is written: others take over from a silent poller."""
         self._uncleaned = False
@@ -198,7 +195,7 @@ class KafkaPublication:
         else:
             await group.send_control(Op.HEARTBEAT)
         await self._sender.flush()
-        self._sent_bytes += group.sent_bytes
+        self.looks.sent(group.sent_bytes)
         self._head = head
         return events
 
@@ -219,20 +216,13 @@ class KafkaPublication:
         """Whether the next poll is to add a snapshot."""
         return self.needs_snapshot or self.renewal is not None
 
-    @property
-    def sent_much(self) -> bool:
-        """Whether so much was sent since the last look that retention by size may be near."""
-        return self._look_bytes is not None and self._sent_bytes >= self._look_bytes
-
     async def look_for_snapshot(self, now_ms: int | None = None) -> None:
         """Looks whether readers have a snapshot to start from, and whether retention leaves it alone.
 
         ``now_ms``: Unix time, where nobody has written to the topic for long; else its own clock counts.
         """
         retention = await topic_retention(self._clients.admin(), self._topics.events)
-        if retention is not None:
-            self.look_seconds, self._look_bytes = retention.look_seconds, retention.look_bytes
-        self._sent_bytes = 0
+        self.looks.looked(retention)
         async with TopicReader(self._clients.consumer()) as reader:
             found = await newest_snapshot(reader, self._topics)
             self._take_note(found)

@@ -42,6 +42,30 @@ UNKNOWN = Retention(limits.RETENTION_UNKNOWN_MS, None)
 """Of a topic whose settings we may not see."""
 
 
+class Looks:
+    """When to look at a topic's retention again: ``seconds`` after the last time, or once much was sent."""
+
+    def __init__(self) -> None:
+        self.seconds = limits.SNAPSHOT_LOOK_SECONDS
+        self._bytes: int | None = None
+        self._sent_bytes = 0
+
+    def looked(self, retention: Retention | None) -> None:
+        """Take note of a look; None where nobody answered."""
+        if retention is not None:
+            self.seconds, self._bytes = retention.look_seconds, retention.look_bytes
+        self._sent_bytes = 0
+
+    def sent(self, size_bytes: int) -> None:
+        """Take note of records that were sent."""
+        self._sent_bytes += size_bytes
+
+    @property
+    def sent_much(self) -> bool:
+        """Whether so much was sent since the last look that retention by size may be near."""
+        return self._bytes is not None and self._sent_bytes >= self._bytes
+
+
 class Standing(msgspec.Struct, frozen=True):
     """What lies between the newest snapshot and the topic's end.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdc import limits
-from cdc.kafka.retention import UNKNOWN, Retention, Standing, read_retention, renewal_reason
+from cdc.kafka.retention import UNKNOWN, Looks, Retention, Standing, read_retention, renewal_reason
 
 HOUR_MS = 3_600_000
 
@@ -48,3 +48,18 @@ def test_retention_is_read_as_kafka_writes_it(config: dict[str, str], retention:
 )
 def test_the_shorter_the_retention_the_oftener_it_is_looked_at(ms: int | None, seconds: float):
     assert Retention(ms, None).look_seconds == seconds
+
+
+def test_where_size_is_limited_a_look_is_due_when_a_part_of_it_was_sent():
+    looks = Looks()
+    looks.sent(1 << 40)
+    assert not looks.sent_much, "nobody has said yet how much is kept"
+    looks.looked(Retention(None, limits.LOOKS_A_RETENTION * 100))
+    looks.sent(99)
+    assert not looks.sent_much
+    looks.sent(1)
+    assert looks.sent_much
+    looks.looked(None)
+    assert not looks.sent_much, "it begins anew"
+    looks.sent(100)
+    assert looks.sent_much, "what was said before still holds"
