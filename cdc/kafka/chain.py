@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -75,6 +76,29 @@ async def holds(reader: TopicReader, topic: str, offset: int, writer: int | None
     start, stop = await reader.bounds(topic)
     event = await _event_at(reader, topic, offset) if start <= offset < stop else None
     return event is not None and (event.offset, event.writer) == (offset, writer)
+
+
+async def a_group_ends_at(reader: TopicReader, topic: str, start: int, head: Head) -> bool:
+    """Whether a group ends at ``head``, from offset ``start`` on and before any goes beyond it."""
+    first, stop = await reader.bounds(topic)
+    async with aclosing(reader.pages(topic, max(start, first), stop)) as pages:
+        async for page in pages:
+            for record in page:
+                try:
+                    event = decode_event(record.value or b"")
+                except BadEventError:
+                    continue
+                if event.offset != record.offset or _log_life(event) != _log_life(head):
+                    continue
+                if event.high > head.change_id:
+                    return False
+                if event.last and (event.high, event.nonce) == (head.change_id, head.nonce):
+                    return True
+    return False
+
+
+def _log_life(one: ChangeEvent | Head) -> tuple[int, int]:
+    return one.epoch, one.epoch_nonce
 
 
 def life(head: Head) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from cdc import limits
 from cdc.capture.leases import TOPIC, Reader
 from cdc.kafka.admin import ensure_topics
-from cdc.kafka.chain import ChainEnd, chain_end, holds, is_broken, life
+from cdc.kafka.chain import ChainEnd, a_group_ends_at, chain_end, holds, is_broken, life
 from cdc.kafka.cleanup import delete_old_snapshots
 from cdc.kafka.group_records import GroupRecords
 from cdc.kafka.retention import Looks, read_standing, renewal_reason, topic_retention
@@ -273,7 +273,7 @@ class KafkaPublication:
         state = reader.settled
         if chain is not None and chain.change_id < state.high:
             # Read in several moments, the snapshot ended ahead of the chain, which must lead to it.
-            await self._lead_on(reader, state, stands)
+            await self._lead_on(reader, state, stands, from_offset)
         chain = log_head(state, reader.settings)
         announcement = Announcement(
             snapshot=written.snapshot,
@@ -310,13 +310,22 @@ class KafkaPublication:
         self._uncleaned = True
         return written.rows
 
-    async def _lead_on(self, reader: SourceReader, state: LogState, stood: tuple[int, int | None]) -> None:
-        """Publishes what leads the chain to ``state``, unless a running poller has led it there meanwhile."""
+    async def _lead_on(
+        self, reader: SourceReader, state: LogState, stood: tuple[int, int | None], from_offset: int
+    ) -> None:
+        """Publishes what leads the chain to ``state``, unless a running poller has led it there meanwhile.
+
+        It has to have ended a group there: whoever starts from the snapshot cannot apply one that begins
+        before its end, and is never led on.
+        """
         wanted = log_head(state, reader.settings)
         for tries_left in reversed(range(limits.ANNOUNCEMENTS_MAX)):
             self._head = head = await self._chain_now(wanted, stood)
             if head.change_id >= state.high:
-                return
+                async with TopicReader(self._clients.consumer()) as topic_reader:
+                    if await a_group_ends_at(topic_reader, self._topics.events, from_offset, wanted):
+                        return
+                raise DisplacedError("another poller published beyond the snapshot's end in one group")
             try:
                 async with aclosing(reader.changes(head.change_id, state.high)) as pages:
                     await self.publish(wanted, head.change_id, pages, lambda: reader.exact_at)

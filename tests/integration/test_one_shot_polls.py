@@ -15,6 +15,8 @@ from cdc.cli.parts import pipeline
 from cdc.config import CacheConfig, Config, KafkaConfig, SourceConfig
 from cdc.kafka import polling
 from cdc.kafka.polling import poll_once, snapshot_once
+from consumers.following import follow_once
+from consumers.writer import CacheWriter
 from schemas.errors import SourceUnavailableError
 
 if TYPE_CHECKING:
@@ -71,6 +73,40 @@ async def test_a_snapshot_that_ends_ahead_of_a_chain_which_another_poller_leads_
     assert read == 1
     assert written.rows == 20
     assert head.change_id == head.exact_at == db.execute("SELECT max(change_id) FROM _cdc_log").fetchone()[0]
+
+
+async def test_a_cache_can_start_from_a_snapshot_that_another_poller_strode_over(
+    work: Pipeline, db: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    await poll_once(work, asyncio.Event(), _LIMIT_S)
+    whole = PiecewiseReader.catch_up
+    strides = 1
+
+    async def catch_up(reader: PiecewiseReader) -> AsyncGenerator[Page, None]:
+        nonlocal strides
+        db.execute("UPDATE t SET v = v + 1")
+        async with aclosing(whole(reader)) as pages:
+            async for page in pages:
+                yield page
+        if strides:
+            # From before the snapshot's end to behind it, in one group.
+            strides -= 1
+            db.execute("UPDATE t SET v = v + 1")
+            await poll_once(work, asyncio.Event(), _LIMIT_S)
+
+    monkeypatch.setattr(PiecewiseReader, "catch_up", catch_up)
+    await snapshot_once(work, asyncio.Event(), _LIMIT_S)
+    clients, topics = work.clients, work.topics
+    consuming = follow_once(
+        lambda: CacheWriter(tmp_path / "cache.redb", "node"),
+        clients.consumer,
+        topics,
+        asyncio.Event(),
+        _LIMIT_S,
+    )
+    _, checkpoint = await asyncio.wait_for(consuming, _LIMIT_S)
+    assert checkpoint is not None
+    assert checkpoint.change_id == db.execute("SELECT max(change_id) FROM _cdc_log").fetchone()[0]
 
 
 async def test_poll_once_ends_exact_and_says_where_and_how_much(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from cdc.kafka.chain import chain_end, holds
+from cdc.kafka.chain import a_group_ends_at, chain_end, holds
 from tests.support.events import group, head
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ class Records:
 
     async def record(self, _: str, offset: int) -> Landed | None:
         return self._records.get(offset)
+
+    async def pages(self, _: str, start: int, stop: int) -> AsyncIterator[list[Landed]]:
+        yield [record for offset, record in sorted(self._records.items()) if start <= offset < stop]
 
     async def backwards(self, *_: str | int, **__: int) -> AsyncIterator[Landed]:
         for offset in sorted(self._records, reverse=True):
@@ -62,3 +65,13 @@ async def test_a_record_is_known_by_its_writer_and_where_it_lies(
     offset: int, writer: int | None, there: bool
 ):
     assert await holds(reader(group(4, 0, 3, [], writer=5)), TOPIC, offset, writer) is there
+
+
+@pytest.mark.parametrize(
+    ("groups", "ends"),
+    [([(2, 4), (4, 6)], True), ([(2, 6)], False), ([(2, 3)], False), ([(4, 6)], False)],
+    ids=["there, and goes on", "beyond", "before", "behind"],
+)
+async def test_whether_a_group_ended_where_a_snapshot_does(groups: list[tuple[int, int]], *, ends: bool):
+    records = [group(at, prev, high, []) for at, (prev, high) in enumerate(groups, start=7)]
+    assert await a_group_ends_at(reader(*records), TOPIC, 0, head(4)) is ends
