@@ -10,12 +10,15 @@ BUSY_TIMEOUT_S: Final = 2.0
 Nothing interrupts this wait, and a command that is told to end has five seconds.
 """
 
-BUSY_ROUND_S: Final = 0.1
+BUSY_ROUND_S: Final = 0.01
 """How long SQLite waits for a lock by itself, before it is told to begin anew.
 
 It looks again after 1, 2, 5, 10, 15, 20 and 25 ms, and then only every 50 and 100: that meets hardly ever the
 moment between two transactions of an application that writes all the time.
 """
+
+BUSY_PAUSE_S: Final = 0.001
+"""Pause before it is."""
 
 INTERRUPT_EVERY_S: Final = 0.02
 """How often a statement that is to stop is told so."""

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from cdc.source.client import ResultSet
 from cdc.source.file import check_is_file
-from cdc.source.limits import BUSY_ROUND_S, PART_ROWS_MAX, READ_CACHE_KIB
+from cdc.source.limits import BUSY_PAUSE_S, BUSY_ROUND_S, PART_ROWS_MAX, READ_CACHE_KIB
 from cdc.source.sqlite_errors import is_locked, is_undecodable, translate
 from schemas.errors import CdcError, SourceError
 from schemas.values import InvalidText, text_from_bytes
@@ -81,8 +81,9 @@ class Connection:
         with _translated():
             # The first statement that reads the file: here it shows whether it is a database.
             self._patiently("PRAGMA schema_version", ())
-            self._sqlite.execute(f"PRAGMA query_only = {int(query_only)}")
-            self._sqlite.execute(f"PRAGMA cache_size = -{READ_CACHE_KIB}")
+            self._patiently(f"PRAGMA query_only = {int(query_only)}", ())
+            # It reads the schema.
+            self._patiently(f"PRAGMA cache_size = -{READ_CACHE_KIB}", ())
 
     def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
         """Run one statement and give all its rows."""
@@ -105,6 +106,8 @@ class Connection:
                 # One that met a lock has done nothing; a transaction goes on, to be tried again.
                 if not is_locked(error) or time.monotonic() >= until:
                     raise
+                # Where waiting could be a deadlock SQLite does not wait at all.
+                time.sleep(BUSY_PAUSE_S)
 
     def _fetch_all(self, sql: str, args: Sequence[Value]) -> ResultSet:
         cursor = self._sqlite.execute(sql, bindable(args))
