@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from cdc.capture.leases import CACHE, Reader
+from cdc.capture.log import has_rows, lacks_row
 from cdc.plan import log_head
 from cdc.poller import Done, Polled, Poller
 from cdc.upkeep import Upkeep, leave_lease
@@ -174,6 +175,28 @@ async def sync(
         polled = await Poller(capture, publication).settle(done or Done())
         await leave_lease(capture.client, publication.log_reader, polled.head)
         return polled
+
+
+class NodeSource:
+    """The source of a node that Kafka feeds; see `consumers.source_access.SourceAccess`."""
+
+    def __init__(self, open_capture: Callable[[], Capture]) -> None:
+        self._open_capture = open_capture
+
+    async def load(self, writer: CacheWriter) -> int:
+        """Brings the cache to the state of the source by loading all of it; returns the rows."""
+        return (await sync(self._open_capture, writer, rebuild=True, leased=False)).rows
+
+    async def leads_through(self, head: Head, group: Group) -> bool:
+        """Whether the log has the row at ``head``, and that at the group's end."""
+        rows = ((head.change_id, head.nonce), (group.high, group.nonce))
+        async with self._open_capture() as capture, capture.client.reading() as transaction:
+            return await has_rows(transaction, rows)
+
+    async def has_lost(self, head: Head) -> bool:
+        """Whether the log has no row at ``head`` any more, and another life of it has not begun."""
+        async with self._open_capture() as capture, capture.client.reading() as transaction:
+            return await lacks_row(transaction, head)
 
 
 async def run(

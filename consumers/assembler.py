@@ -91,6 +91,8 @@ class Interrupted(enum.Enum):
     """A group of what the log held before or after a backup was restored: only a snapshot leads there."""
     OTHER_SETTINGS = "other settings"
     """A whole group by other settings than those that the reader holds its rows by: only a snapshot helps."""
+    STRIDES = "strides"
+    """A group that the reader may stand inside of: whoever knows says whether it leads on from there."""
     FULL = "full"
     """As many rows were added as was asked for; there may be more records."""
 
@@ -110,6 +112,7 @@ _STOPPING = {
     Verdict.HOLE: Interrupted.HOLE,
     Verdict.NEW_EPOCH: Interrupted.NEW_EPOCH,
     Verdict.OTHER_HISTORY: Interrupted.OTHER_HISTORY,
+    Verdict.STRIDES: Interrupted.STRIDES,
 }
 STOPS = frozenset((*_STOPPING.values(), Interrupted.OTHER_SETTINGS))
 """Groups that a reader cannot pass."""
@@ -152,6 +155,8 @@ class Assembler:
         """The event that could not be passed."""
         self.outdated: ChangeEvent | None = None
         """An event of the last group, where that is of a life of the log before the reader's."""
+        self.behind: ChangeEvent | None = None
+        """An event of the last group that is not empty, where that ends below where the reader stands."""
         self._stopping: Interrupted | None = None
         """Why to stop as soon as what died was taken back."""
         self._prefixes: dict[str, bytes] = {}
@@ -237,6 +242,8 @@ class Assembler:
         self._running, self._writer, self._next = True, event.writer, event.offset + 1
         verdict = self.groups.begin(group_of(event))
         self.outdated = event if verdict is Verdict.OLD_EPOCH else None
+        if event.prev < event.high:
+            self.behind = event if verdict is Verdict.SKIP and self._ends_below(event) else None
         stopping = _STOPPING.get(verdict)
         if stopping is not None:
             self._forget_run()
@@ -249,6 +256,10 @@ class Assembler:
         # may lead on.
         self._barred = verdict is Verdict.OTHER_SETTINGS
         return Interrupted.TAKE_BACK if took else None
+
+    def _ends_below(self, event: ChangeEvent) -> bool:
+        head = self.groups.head
+        return head is not None and event.high < head.change_id
 
     def _continue(self, event: ChangeEvent) -> Interrupted | None:
         if self._running and event.writer == self._writer and event.offset == self._next:

@@ -16,6 +16,7 @@ from schemas.errors import (
     GaveUpError,
     KafkaUnavailableError,
     MissingRightError,
+    SourceUnavailableError,
     UnsupportedVersionError,
     UsageError,
     may_heal,
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
     from consumers.live import Live
     from consumers.meta import Checkpoint
-    from consumers.node import LoadFromSource
     from consumers.quarantine_topic import QuarantineTopic
+    from consumers.source_access import SourceAccess
     from consumers.writer import CacheWriter
     from schemas.topics import Topics
 
@@ -44,7 +45,7 @@ async def follow_once(
     timeout_seconds: float,
     *,
     rebuild: bool = False,
-    source: LoadFromSource | None = None,
+    source: SourceAccess | None = None,
     quarantine: QuarantineTopic | None = None,
 ) -> tuple[Consumed, Checkpoint | None]:
     """Applies what the topic holds now, durably.
@@ -54,13 +55,13 @@ async def follow_once(
         client_options: makes what aiokafka's consumer takes.
         topics: where the events are.
         stop: ends it in good order.
-        timeout_seconds: how long to go without reaching Kafka.
+        timeout_seconds: how long to go without reaching Kafka, or a source that has to be asked.
         rebuild: load the newest snapshot first, whatever the cache holds.
-        source: loads from the source, where the node has access to it.
+        source: the source, where the node has access to it.
         quarantine: is told what could not be applied.
 
     Raises:
-        GaveUpError: Kafka was not reached within the timeout.
+        GaveUpError: Kafka, or a source that has to be asked, was not reached within the timeout.
         OperatorError: there is a hole, or no cache yet, and no snapshot to start from.
         CancelledError: told to stop before that.
     """
@@ -74,7 +75,7 @@ async def follow_once(
         while True:
             try:
                 await node.follow(once=True)
-            except KafkaUnavailableError as error:
+            except (KafkaUnavailableError, SourceUnavailableError) as error:
                 if stop.is_set():
                     raise asyncio.CancelledError from error
                 if time.monotonic() > deadline:
@@ -92,10 +93,10 @@ async def follow_forever(
     client_options: Callable[[], dict[str, Any]],
     topics: Topics,
     stop: asyncio.Event,
-    source: LoadFromSource | None = None,
+    source: SourceAccess | None = None,
     quarantine: QuarantineTopic | None = None,
 ) -> None:
-    """Keeps the cache equal to the topic until told to stop; never gives up on a broker that is away.
+    """Keeps the cache equal to the topic until told to stop; never gives up on who is away.
 
     Raises:
         CacheBusyError: another process writes this cache.
@@ -134,7 +135,7 @@ async def _follow(node: KafkaNode, writer: CacheWriter, backoff: Backoff, stop: 
     while not stop.is_set():
         try:
             await node.follow(once=False)
-        except KafkaUnavailableError as error:
+        except (KafkaUnavailableError, SourceUnavailableError) as error:
             writer.live.stumbled(error.message, failed=False)
             await _rest(writer, stop, _told(error, backoff))
         except UnsupportedVersionError as error:

@@ -40,6 +40,9 @@ class Verdict(enum.Enum):
     """It follows on, or leads to, another row of the log than the one the reader stands on: not applied."""
     OTHER_SETTINGS = "other settings"
     """It goes on from rows as they were published by other settings than those that the reader holds."""
+    STRIDES = "strides"
+    """It begins before where the reader stands, and ends behind it: applied only where it is proved that the
+    row on which the reader stands was among those that it was made from."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -69,7 +72,8 @@ def judge(head: Head | None, group: Group, *, between: bool = False) -> Verdict:
         head: where the reader stands.
         group: what comes.
         between: the reader was loaded from elsewhere than this topic and may stand inside a group; it has
-            applied none since.
+            applied none since. A backup of the source may have been restored to below it: nothing in the
+            topic tells.
     """
     if head is None:
         return Verdict.NEW_EPOCH
@@ -90,7 +94,7 @@ def judge(head: Head | None, group: Group, *, between: bool = False) -> Verdict:
     if head.settings not in (group.settings, group.prev_settings):
         # It was loaded by other settings than those of the topic, and would be a mixture from here on.
         return Verdict.OTHER_SETTINGS
-    return Verdict.APPLY
+    return Verdict.APPLY if group.prev == head.change_id else Verdict.STRIDES
 
 
 def goes_on_from(head: Head | None, snapshot: Head) -> bool:
@@ -128,6 +132,7 @@ class Groups:
     ) -> None:
         self.head = head
         self.between = between
+        self._proved: Group | None = None
         self.ready = Batch()
         self.open: Batch | None = None
         self.streamed = False
@@ -143,10 +148,16 @@ class Groups:
     def begin(self, group: Group) -> Verdict:
         """Judges a group and, where it is to be applied, opens it."""
         verdict = judge(self.head, group, between=self.between)
+        if verdict is Verdict.STRIDES and group == self._proved:
+            verdict = Verdict.APPLY
         if verdict is Verdict.APPLY:
             self.open = Batch()
             self._group = group
         return verdict
+
+    def prove(self, group: Group) -> None:
+        """The row on which the reader stands was among those that the group was made from: it may stride."""
+        self._proved = group
 
     def truncate(self, table: str, definition: TableDefinition | None) -> None:
         """A table is read anew: what the cache has of it goes, rows that follow in the group replace it."""
@@ -206,6 +217,7 @@ class Groups:
             settings=group.settings,
         )
         self.between = False
+        self._proved = None
         self.ready.absorb(self.open)
         self._key_types = self._open_key_types
         self._close()

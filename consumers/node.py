@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -19,27 +19,25 @@ from schemas.errors import (
     KafkaUnavailableError,
     OperatorError,
     SourceError,
+    SourceUnavailableError,
     UnsupportedVersionError,
 )
 from schemas.manifests import newest_snapshot
 from schemas.topics import RangeGoneError, TopicGoneError, TopicReader, Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from aiokafka.structs import ConsumerRecord
 
     from consumers.quarantine_topic import QuarantineTopic
+    from consumers.source_access import SourceAccess
     from consumers.writer import CacheWriter
     from schemas.event import ChangeEvent, Head
     from schemas.manifests import FoundSnapshot
     from schemas.snapshot import Announcement
 
 _log = structlog.get_logger("consumers.node")
-
-
-LoadFromSource: TypeAlias = "Callable[[CacheWriter], Awaitable[int]]"
-"""Brings the cache to the state of the source by loading all of it; returns the rows."""
 
 
 class Consumed(msgspec.Struct):
@@ -58,7 +56,7 @@ class KafkaNode:
         topics: where the events are.
         stop: ends it in good order.
         rebuild: begin with the newest snapshot, whatever the cache holds.
-        source: loads everything from the source into the cache, where a node has access to it.
+        source: the source, where a node has access to it.
         quarantine: is told what could not be applied.
         reached: set when the topic is read for the first time.
     """
@@ -71,7 +69,7 @@ class KafkaNode:
         stop: asyncio.Event,
         *,
         rebuild: bool = False,
-        source: LoadFromSource | None = None,
+        source: SourceAccess | None = None,
         quarantine: QuarantineTopic | None = None,
         reached: asyncio.Event | None = None,
     ) -> None:
@@ -82,7 +80,8 @@ class KafkaNode:
         self._stop = stop
         self._rebuild = rebuild
         self._source = source
-        self._load_source = source
+        self._may_load_source = True
+        """Nothing was loaded from the source in this life."""
         self._quarantine = quarantine
         self._orders = writer.orders
         self._live = writer.live
@@ -100,6 +99,7 @@ class KafkaNode:
         Raises:
             OperatorError: with ``once``, when only a snapshot would help and there is none.
             KafkaUnavailableError: Kafka is away; calling again goes on where it stood.
+            SourceUnavailableError: only the source could say how to go on, and it is away; likewise.
         """
         offset: int | None = await self._resume(once=once)
         while offset is not None and not self._stop.is_set():
@@ -197,6 +197,8 @@ class KafkaNode:
         cache was loaded from the source, the newer life may not have come to the topic yet; so there only
         what is published while we read, from offset ``begun`` on, shows that it does not.
         """
+        if await self._is_lost(assembler):
+            return assembler.behind
         outdated = assembler.outdated
         if outdated is None or (self._writer.groups.between and outdated.offset < begun):
             return None
@@ -257,7 +259,7 @@ class KafkaNode:
         self._before = self.consumed.rows
         try:
             if rebuild.origin == "source":
-                self._source = self._load_source
+                self._may_load_source = True
                 offset = await self._load_from_source("told to rebuild")
                 if offset is None:
                     raise OperatorError(
@@ -289,6 +291,10 @@ class KafkaNode:
                 event = assembler.stopped_by
                 if event is None or interrupted is Interrupted.HOLE:
                     return event
+                if interrupted is Interrupted.STRIDES and await self._leads_on(event):
+                    self._writer.groups.prove(group_of(event))
+                    iterator = iter([record for record in records if record.offset >= event.offset])
+                    continue
                 if not await self._strayed(assembler, event):
                     return event
             if interrupted is Interrupted.FULL and self._writer.gathered:
@@ -362,11 +368,16 @@ class KafkaNode:
         await self._writer.reset()
 
     async def _way_across(self, event: ChangeEvent, *, once: bool) -> int | None:
-        checkpoint = self._writer.checkpoint
+        checkpoint, verdict = self._writer.checkpoint, self._judge(event)
         stands = "nowhere" if checkpoint is None else f"at {checkpoint.position}"
         reason = f"the topic goes on at {event.epoch}:{event.prev}, the cache stands {stands}"
         if self._of_other_settings(event):
             reason += ", by other settings than those it was loaded by"
+        elif verdict is Verdict.SKIP:
+            # Nothing of the life that was lost can be compared with what the topic goes on with.
+            return await self._load_past(None, f"{reason}, which the source has lost", once=once)
+        elif verdict is Verdict.STRIDES:
+            reason += ", and nothing proves that no backup was restored below that"
         elif self._of_other_history(event):
             reason += ", in another history of the change log (a backup was restored)"
         return await self._load_past(event, reason, once=once)
@@ -376,11 +387,55 @@ class KafkaNode:
         return self._judge(event) is Verdict.OTHER_SETTINGS
 
     def _of_other_history(self, event: ChangeEvent) -> bool:
-        return self._judge(event) is Verdict.OTHER_HISTORY
+        """Whether the cache stands in another history than a group, or nothing proves that it does not."""
+        return self._judge(event) in (Verdict.OTHER_HISTORY, Verdict.STRIDES)
 
     def _judge(self, event: ChangeEvent) -> Verdict:
         groups = self._writer.groups
         return judge(groups.head, group_of(event), between=groups.between)
+
+    async def _is_lost(self, assembler: Assembler) -> bool:
+        """Whether the source was restored to below where the cache was loaded from it.
+
+        Asked where the topic ends with a group below that: its poller is late, or there was a restore. Who
+        cannot ask learns of it by the group that leads beyond.
+        """
+        head, source = self._writer.groups.head, self._source
+        if assembler.behind is None or not self._writer.groups.between or head is None or source is None:
+            return False
+        try:
+            if await source.has_lost(head):
+                return True
+        except CdcError as error:
+            _log.warning("the source cannot tell whether a backup was restored", reason=error.message)
+        assembler.behind = None
+        return False
+
+    async def _leads_on(self, event: ChangeEvent) -> bool:
+        """Whether a group that begins before where the cache stands is proved to lead on from there.
+
+        The cache was loaded from the source, or kept without Kafka. The source may have been restored to
+        below that since, and above what was published: only the source can tell, and not on every node.
+
+        Raises:
+            SourceUnavailableError: it is away, and Kafka has nothing that leads past it.
+        """
+        head, source = self._writer.groups.head, self._source
+        if head is None or source is None:
+            return False
+        try:
+            return await source.leads_through(head, group_of(event))
+        except SourceUnavailableError as error:
+            found = await self._look_for_snapshot(event)
+            if found is not None and goes_on_from(head, found.announcement.position):
+                return False
+            raise SourceUnavailableError(
+                f"cannot ask whether a backup was restored since the cache was loaded: {error.message}",
+                "it goes on when the source is back, or run: cdc rebuild --from kafka",
+            ) from error
+        except CdcError as error:
+            _log.warning("the source cannot tell whether a backup was restored", reason=error.message)
+            return False
 
     async def _load_past(self, event: ChangeEvent | None, reason: str, *, once: bool) -> int | None:
         """Loads what leads past ``event``: a snapshot, else the source where that is at hand.
@@ -422,12 +477,12 @@ class KafkaNode:
 
         Once a life: a topic that does not go on from the source's state would have us load for ever.
         """
-        if self._source is None:
+        if self._source is None or not self._may_load_source:
             return None
-        load, self._source = self._source, None
+        self._may_load_source = False
         _log.info("loading from the source", reason=reason)
         try:
-            self.consumed.rows += await load(self._writer)
+            self.consumed.rows += await self._source.load(self._writer)
         except (SourceError, GaveUpError) as error:
             _log.warning("the source cannot help", reason=error.message)
             return None

@@ -12,6 +12,8 @@ from cdc.capture.errors import CaptureStaleError
 from cdc.capture.identifiers import LOG, META
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cdc.source import Transaction
     from schemas.event import Head
 
@@ -78,6 +80,32 @@ async def read_state(transaction: Transaction, prev: int | None) -> LogState:
 async def read_backlog(transaction: Transaction, prev: int) -> Backlog:
     """Say how long the log is, and how far behind a reader at ``prev`` is."""
     return Backlog(*(await transaction.execute(_BACKLOG_SQL, (prev, prev))).rows[0])
+
+
+async def has_rows(transaction: Transaction, rows: Iterable[tuple[int, int]]) -> bool:
+    """Say whether all of these rows, given by change id and nonce, are in the log now.
+
+    The log then holds the history that the last of them was written in, up to that row: no other one has its
+    nonce, whatever was restored before or since.
+
+    Raises:
+        CaptureStaleError: the log is empty or its description is gone.
+    """
+    for change_id, nonce in rows:
+        if (await read_state(transaction, change_id)).prev_nonce != nonce:
+            return False
+    return True
+
+
+async def lacks_row(transaction: Transaction, head: Head) -> bool:
+    """Say whether the log was restored to below ``head``, in the same life; what was pruned is not lost.
+
+    Raises:
+        CaptureStaleError: the log is empty or its description is gone.
+    """
+    state = await read_state(transaction, head.change_id)
+    same_life = (state.epoch, state.epoch_nonce) == (head.epoch, head.epoch_nonce)
+    return same_life and head.change_id > state.pruned_to and state.prev_nonce != head.nonce
 
 
 async def mint(transaction: Transaction, epoch: int) -> None:

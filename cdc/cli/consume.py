@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from cdc.cli.common import DEFAULTS, Common
-from cdc.cli.parts import kafka_parts, load_from_source
+from cdc.cli.parts import kafka_parts, source_access
 from cdc.cli.results import print_progress
 from cdc.cli.running import run_async
 from cdc.cli.scheduled import verifying
@@ -57,9 +57,7 @@ async def _consume(config: Config, timeout_s: float, stop: asyncio.Event, http: 
         mending_itself(config, process),
     ):
         told = QuarantineTopic(clients.producer, topics.quarantine, config.cache.node)
-        await follow_forever(
-            process.open_writer, clients.consumer, topics, stop, load_from_source(config), told
-        )
+        await follow_forever(process.open_writer, clients.consumer, topics, stop, source_access(config), told)
 
 
 async def consume_once(
@@ -75,7 +73,7 @@ async def consume_once(
         stop,
         timeout_s,
         rebuild=rebuild,
-        source=load_from_source(config),
+        source=source_access(config),
         quarantine=QuarantineTopic(clients.producer, topics.quarantine, config.cache.node),
     )
     return None if checkpoint is None else checkpoint.position, consumed.rows, consumed.events

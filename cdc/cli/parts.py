@@ -16,8 +16,7 @@ from schemas.topics import Topics
 
 if TYPE_CHECKING:
     from cdc.config import Config
-    from consumers.node import LoadFromSource
-    from consumers.writer import CacheWriter
+    from consumers.source_access import SourceAccess
     from schemas.position import Position
 
 
@@ -70,15 +69,9 @@ def kafka_parts(config: Config) -> tuple[KafkaClients, Topics]:
     return kafka_clients(kafka.bootstrap_servers, kafka.reveal_properties()), Topics(kafka.topic)
 
 
-def load_from_source(config: Config) -> LoadFromSource | None:
-    """What loads a cache from the source; None on a node that has no access to it."""
-    if config.source is None:
-        return None
-
-    async def load(writer: CacheWriter) -> int:
-        return (await embedded.sync(partial(open_capture, config), writer, rebuild=True, leased=False)).rows
-
-    return load
+def source_access(config: Config) -> SourceAccess | None:
+    """The source of a node that Kafka feeds; None where it has no access to it."""
+    return None if config.source is None else embedded.NodeSource(partial(open_capture, config))
 
 
 def pipeline(config: Config) -> Pipeline:

@@ -13,9 +13,11 @@ from tests.simulation.leases import LEASE_SECONDS, is_live, now_ms
 from tests.simulation.settings import BY_DIGEST, project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from cdc.capture.table import Table
+    from consumers.groups import Group
+    from schemas.event import Head
     from tests.simulation.kafka import Topic
     from tests.simulation.redb import File
     from tests.simulation.source import Contents
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 class ViolationError(AssertionError):
     """Something that must never happen did."""
 
+
+_Row = tuple[int, int]
+"""Id and nonce of a row of the log."""
 
 _EMBEDDED = ("cache", "embedded")
 _encoders: dict[tuple[str, ...], Any] = {}
@@ -64,6 +69,14 @@ class Checks:
         """The cache's lease was taken away: it was silent for too long."""
         self._rebuilding: set[str] = set()
         """Caches of which somebody ordered the next load."""
+        self._parents: dict[_Row, _Row] = {}
+        """By row of the log: the row before it. Histories part where a backup is restored."""
+        self._asked: dict[str, tuple[_Row, _Row]] = {}
+        """By cache: where it stood, and the end of the group that it asked about."""
+        self._proved: dict[str, tuple[_Row, _Row]] = {}
+        """The same, of those that were told so."""
+        self._lost: dict[str, _Row] = {}
+        """By cache: where it stood when it was told that the source has lost that."""
         self._strangers: set[str] = set()
         """Caches that were not loaded from the topic of now since the one before was deleted."""
         self._given: dict[int, set[int]] = {}
@@ -123,6 +136,45 @@ class Checks:
             newest = contents.log[-1]
             # A row that was written unseen by triggers belongs to the state that a re-read makes later.
             self._truth.setdefault((newest.change_id, newest.nonce), contents)
+        for row, before in zip(reversed(contents.log), reversed(contents.log[:-1]), strict=False):
+            if (row.change_id, row.nonce) in self._parents:
+                break
+            self._parents[row.change_id, row.nonce] = (before.change_id, before.nonce)
+
+    def _comes_from(self, row: _Row, earlier: _Row) -> bool:
+        """Whether a row of the log was written in a history that has the earlier one."""
+        at: _Row | None = row
+        while at is not None and at[0] > earlier[0]:
+            at = self._parents.get(at)
+        return at == earlier
+
+    def asked(self, name: str, head: Head, group: Group) -> Callable[[bool], None]:
+        """The source is asked whether a group leads on from where a cache stands; then what it answered."""
+        stands, ends = (head.change_id, head.nonce), (group.high, group.nonce)
+        self._asked[name], incidents = (stands, ends), self.incidents
+        there = self._has_rows(stands, ends)
+        self.world.note(name, "asks whether %s leads to %s", stands, ends)
+
+        def answered(answer: bool) -> None:
+            self.world.note(name, "is told: %s", answer)
+            if answer:
+                self._proved[name] = (stands, ends)
+                if not self._comes_from(ends, stands):
+                    self.world.fail(f"{name} was told that {ends} leads on from {stands}: it does not")
+            elif there and self._has_rows(stands, ends) and incidents == self.incidents:
+                self.world.fail(f"{name} was not told that {ends} leads on from {stands}")
+
+        return answered
+
+    def lost(self, name: str, head: Head) -> None:
+        """The source says that a cache stands on a row that it has no more."""
+        self.world.note(name, "is told that %s is lost", head.position)
+        self._lost[name] = (head.change_id, head.nonce)
+        if not self.world.source.exchanged:
+            self.world.fail(f"{name} is told that it stands on a row that is lost, and none ever was")
+
+    def _has_rows(self, *rows: _Row) -> bool:
+        return set(rows) <= {(row.change_id, row.nonce) for row in self.world.source.now.log}
 
     def incident(self) -> None:
         """Something happened to the source that may make a new epoch necessary."""
@@ -253,6 +305,8 @@ class Checks:
             if self._is_of_the_topic(after):
                 self._strangers.discard(name)
             return
+        if self._is_astray(name, before):
+            return
         if same_life and after.change_id < before.change_id:
             world.fail(f"{name} was loaded back from {before.position} to {after.position}")
         meta = world.source.now.meta
@@ -278,6 +332,28 @@ class Checks:
         topic = self.world.broker.topics.get(self.world.topics.events)
         return topic is not None and (after.offset or 0) <= topic.end and _leads_to(topic, after)
 
+    def _is_astray(self, name: str, before: Checkpoint) -> bool:
+        """Whether the topic has a group over where a cache stood that was not loaded from it, and that group
+        is of another history, or nobody who was asked, or could be, said that it is not.
+        """
+        topic = self.world.broker.topics.get(self.world.topics.events)
+        if not before.between or topic is None or name == "embedded":
+            return False
+        stood, life = (before.change_id, before.nonce), (before.epoch, before.epoch_nonce)
+        if self._lost.get(name) == stood:
+            return True
+        for event in _counting(topic):
+            # Also one whose end has not come yet.
+            if (event.epoch, event.epoch_nonce) == life and event.prev <= before.change_id <= event.high:
+                ends = (event.high, event.nonce)
+                if not self._comes_from(ends, stood):
+                    return True
+                strides = event.prev < before.change_id < event.high
+                asked = name not in self.world.sourced or self._asked.get(name) == (stood, ends)
+                if strides and asked and self._proved.get(name) != (stood, ends):
+                    return True
+        return False
+
     def arrived(self) -> bool:
         """Whether every cache is where the source is."""
         contents = self.world.source.now
@@ -294,27 +370,26 @@ class Checks:
 
 def _knows_epoch(topic: Topic, number: int) -> bool:
     """Whether the topic has a record that counts of that epoch, or a later one."""
-    events = ((record.offset, decode_event(record.value or b"")) for record in topic.records)
-    return any(event.offset == offset and event.epoch >= number for offset, event in events)
+    return any(event.epoch >= number for event in _counting(topic))
 
 
 def _leads_to(topic: Topic, after: Checkpoint) -> bool:
     """Whether the topic has a record that counts of a group which ends at the checkpoint."""
-    events = ((record.offset, decode_event(record.value or b"")) for record in topic.records)
     want = (after.epoch, after.epoch_nonce, after.change_id, after.nonce)
-    return any(
-        event.offset == offset and (event.epoch, event.epoch_nonce, event.high, event.nonce) == want
-        for offset, event in events
-    )
+    heads = ((event.epoch, event.epoch_nonce, event.high, event.nonce) for event in _counting(topic))
+    return any(head == want for head in heads)
+
+
+def _counting(topic: Topic) -> Iterator[Any]:
+    """Every event that counts."""
+    events = ((record.offset, decode_event(record.value or b"")) for record in topic.records)
+    return (event for offset, event in events if event.offset == offset)
 
 
 def _whole_groups(topic: Topic) -> Iterator[Any]:
     """The last event of each whole, counting group."""
     run: list[Any] = []
-    for record in topic.records:
-        event = decode_event(record.value or b"")
-        if event.offset != record.offset:
-            continue
+    for event in _counting(topic):
         if event.index == 0:
             run = [event]
         elif run and (event.writer, event.offset) == (run[-1].writer, run[-1].offset + 1):

@@ -13,6 +13,7 @@ import msgspec
 
 import cdc.capture.prune
 import cdc.capture.prune_plan
+import cdc.embedded
 import cdc.kafka.chain
 import cdc.kafka.publication
 import cdc.kafka.standby
@@ -144,7 +145,7 @@ def nonce_of_prev_ignored(put: Put) -> None:
 def groups_overlap_at_any_time(put: Put) -> None:
     """A group may begin before the position, wherever that comes from (the plan)."""
     judge = consumers.groups.judge
-    put(consumers.groups, "judge", lambda head, group, **_: judge(head, group, between=True))
+    put(consumers.groups, "judge", lambda head, group, **_: _applied(judge(head, group, between=True)))
 
 
 @mutant
@@ -152,6 +153,27 @@ def groups_begin_at_the_head_also_after_a_load(put: Put) -> None:
     """A cache that was loaded from the source waits for a group that begins just there."""
     judge = consumers.groups.judge
     put(consumers.groups, "judge", lambda head, group, **_: judge(head, group))
+
+
+@mutant
+def groups_stride_unproved(put: Put) -> None:
+    """A cache that was loaded from the source is taken to be of the topic's history (as first written)."""
+    judge = consumers.groups.judge
+    put(consumers.groups, "judge", lambda *a, **kw: _applied(judge(*a, **kw)))
+
+
+@mutant
+def source_asked_for_the_caches_row_alone(put: Put) -> None:
+    """That the log has the row a cache stands on is taken for a proof (a second backup may be restored)."""
+
+    async def has_rows(transaction: Any, rows: Any) -> bool:
+        return await capture_log.has_rows(transaction, rows[:1])
+
+    put(cdc.embedded, "has_rows", has_rows)
+
+
+def _applied(verdict: Verdict) -> Verdict:
+    return _unless(verdict, Verdict.STRIDES)
 
 
 def _unless(verdict: Verdict, ignored: Verdict) -> Verdict:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.simulation.loop import Process
+    from tests.simulation.source import Contents
     from tests.simulation.world import Role
 
 QUIET_SECONDS_MAX = 60.0
@@ -37,6 +38,11 @@ _BEGUN_ANEW_RATE = 0.25
 """Of seeds, and times a second in those that everything is begun anew while a node sleeps."""
 
 
+_RESTORED_BELOW_SHARE = 0.08
+_RESTORED_BELOW_RATE = 0.2
+"""Of seeds, and times a second in those that the source is restored to below where a node loaded from it."""
+
+
 class Scenario:
     """One seed from beginning to end."""
 
@@ -49,6 +55,8 @@ class Scenario:
         self.settings = SETTINGS
         self.beginning_anew = random.Random(f"begun anew {world.seed}")
         self.begun_anew = self.beginning_anew.random() < _BEGUN_ANEW_SHARE
+        self.restoring_below = random.Random(f"restored below {world.seed}")
+        self.restored_below = self.restoring_below.random() < _RESTORED_BELOW_SHARE
         self.cells = 1000
         if world.seed % 19 in _BOUNDED:
             self.settings = (*BOUNDED, SETTINGS[0])
@@ -70,7 +78,7 @@ class Scenario:
         world.faults.crashes = True
         world.faults.answers = rng.random() < 0.5
         self.pollers = [world.add_poller(rng.choice((0.05, 0.3))) for _ in range(rng.choice((1, 1, 2, 3)))]
-        sourced = rng.random() < 0.4 and self._may_load_from_source()
+        sourced = rng.random() < 0.4
         self.nodes = [world.add_node(sourced=sourced and number == 0) for number in range(2)]
         if rng.random() < 0.3:
             self.nodes.append(world.add_embedded())
@@ -87,6 +95,8 @@ class Scenario:
             self._reconfigure_later()
         if self.begun_anew:
             self._begin_anew_later()
+        if self.restored_below:
+            self._restore_below_later()
         world.run(lambda: False, self.end_at)
         self.quiet()
 
@@ -212,32 +222,69 @@ class Scenario:
         world.checks.begun_anew()
         world.note("operator", "restores the last backup, and deletes topic %s", world.topics.events)
 
+    def _restore_below_later(self) -> None:
+        seconds = self.restoring_below.expovariate(_RESTORED_BELOW_RATE)
+        self.world.loop.call_outside(seconds, self._restore_below)
+
+    def _restore_below(self) -> None:
+        """While no poller runs, a node is loaded from the source, and a backup from just before is restored:
+        pollers find nothing that is missing. Sometimes what was replaced comes back while they publish.
+        """
+        world, rng = self.world, self.restoring_below
+        if world.loop.now >= self.end_at or world.failure is not None:
+            return
+        self._restore_below_later()
+        if world.source.locked or not self.nodes[0].wanted:
+            return
+        world.note("operator", "loads node1 from the source, to restore a backup soon")
+        loaded_s = rng.uniform(0.1, 0.6)
+        self._rest_pollers(loaded_s)
+        backup = world.source.now
+        self.transaction()
+        world.rebuild_from_source(self.nodes[0])
+        world.loop.call_outside(loaded_s, self._exchange, backup, rng.random() < 0.5)
+
+    def _rest_pollers(self, seconds: float) -> None:
+        for poller in self.pollers:
+            poller.wanted = False
+            poller.kill()
+            later = seconds + self.restoring_below.uniform(0.0, 1.0)
+            self.world.loop.call_outside(later, self.world.come_back, poller)
+
+    def _exchange(self, backup: Contents, back: bool) -> None:
+        world = self.world
+        if world.loop.now >= self.end_at or world.failure is not None or world.source.locked:
+            return
+        before = world.source.now
+        self._put_in_place(backup)
+        self.transaction()
+        if back:
+            seconds = self.restoring_below.uniform(0.2, 1.5)
+            # Or they notice it before the node does.
+            world.loop.call_outside(seconds, self._rest_pollers, 0.5)
+            world.loop.call_outside(seconds, self._exchange, before, False)
+
     def rebuild_from_source(self) -> None:
         node = self.nodes[0]
-        if node.wanted and self._may_load_from_source():
+        if node.wanted:
             self.world.rebuild_from_source(node)
-
-    def _may_load_from_source(self) -> bool:
-        """Not where the source is restored to below where a node loaded from it, which goes unseen
-        (docs/design.md).
-        """
-        return not self.begun_anew and not self.rates.keys() & {"restore", "start_over"}
 
     def backup(self) -> None:
         self.world.source.backup()
         self.world.note("source", "is backed up")
 
     def restore(self) -> None:
+        if self.world.source.backups:
+            self._put_in_place(self.world.rng.choice(self.world.source.backups))
+
+    def _put_in_place(self, backup: Contents) -> None:
         source = self.world.source
-        if source.backups:
-            source.restore(self.world.rng.choice(source.backups))
-            newest = source.now.log[-1:]
-            self.world.note(
-                "source",
-                "a backup is restored in place, log ends at %s",
-                newest[0].change_id if newest else None,
-            )
-            self.world.checks.incident()
+        source.restore(backup)
+        newest = source.now.log[-1:]
+        self.world.note(
+            "source", "a backup is restored in place, log ends at %s", newest[0].change_id if newest else None
+        )
+        self.world.checks.incident()
 
     def replace(self) -> None:
         self.world.source.replace()

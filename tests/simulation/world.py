@@ -26,6 +26,9 @@ from tests.simulation.settings import SETTINGS
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from consumers.groups import Group
+    from schemas.event import Head
+
 STEPS_MAX = 400_000
 """Callbacks of one world; a sound one takes some ten thousand."""
 
@@ -92,6 +95,27 @@ class Role:
         self.world.loop.call_outside(self.world.restart_seconds(), self.start)
 
 
+class _NodeSource(embedded.NodeSource):
+    """The source of a node; what it answers is looked at."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world.capture_opener())  # type: ignore[arg-type]
+        self._world = world
+        self._name = name
+
+    async def leads_through(self, head: Head, group: Group) -> bool:
+        asked = self._world.checks.asked(self._name, head, group)
+        answer = await super().leads_through(head, group)
+        asked(answer)
+        return answer
+
+    async def has_lost(self, head: Head) -> bool:
+        lost = await super().has_lost(head)
+        if lost:
+            self._world.checks.lost(self._name, head)
+        return lost
+
+
 class World:
     """See the module.
 
@@ -125,6 +149,8 @@ class World:
         self.source = sources.SimSource(self)
         self.clients = SimClients()
         self.cache_names: set[str] = set()
+        self.sourced: set[str] = set()
+        """Those of nodes that have access to the source."""
         self.roles: list[Role] = []
         self.checks = Checks(self)
         self.source.record_truth = self.checks.record_truth
@@ -201,6 +227,8 @@ class World:
     def add_node(self, *, sourced: bool = False) -> Role:
         """A cache node; ``sourced``: it may load from the source where Kafka has no snapshot."""
         name = f"node{1 + sum(r.name.startswith('node') for r in self.roles)}"
+        if sourced:
+            self.sourced.add(name)
 
         def main(stop: asyncio.Event) -> Coroutine[Any, Any, Any]:
             return following.follow_forever(
@@ -208,7 +236,7 @@ class World:
                 self.clients.consumer,
                 self.topics,
                 stop,
-                self._load if sourced else None,
+                _NodeSource(self, name) if sourced else None,
             )
 
         return self._add(name, main)
@@ -270,16 +298,13 @@ class World:
         process = self.loop.process(f"rebuild{self.loop.steps}")
         process.world = self  # type: ignore[attr-defined]
         self.note(process.name, "rebuilds %s from the source", role.name)
-        process.on_death.append(lambda: self._come_back(role))
+        process.on_death.append(lambda: self.come_back(role))
         task = self.loop.spawn(process, self._rebuild(role.name))
         task.add_done_callback(lambda task: self._rebuilt(process, task))
 
     async def _rebuild(self, name: str) -> int:
         async with self._open_writer(name)() as cache:
-            return await self._load(cache)
-
-    async def _load(self, cache: writer.CacheWriter) -> int:
-        return (await embedded.sync(self.capture_opener(), cache, rebuild=True, leased=False)).rows  # type: ignore[arg-type]
+            return await _NodeSource(self, name).load(cache)
 
     def _rebuilt(self, process: Process, task: asyncio.Task[Any]) -> None:
         if self.loop.closing or not process.alive:
@@ -290,7 +315,7 @@ class World:
             self.fail(f"{process.name} gave up: {error!r}", error)
         process.kill()
 
-    def _come_back(self, role: Role) -> None:
+    def come_back(self, role: Role) -> None:
         role.wanted = True
         self.loop.forget_dead()
         self.loop.call_outside(self.restart_seconds(), role.start)

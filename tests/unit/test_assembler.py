@@ -8,7 +8,7 @@ from unittest import mock
 import msgspec
 import pytest
 
-from consumers.assembler import Assembler, Interrupted
+from consumers.assembler import Assembler, Interrupted, group_of
 from consumers.groups import Groups, goes_on_from
 from consumers.meta import QUARANTINE_TABLE
 from schemas import parts
@@ -128,11 +128,44 @@ def test_a_snapshot_for_a_reader_of_other_settings_leads_neither_back_nor_nowher
     assert goes_on_from(None, stands)
 
 
-def test_an_overlapping_group_is_applied_just_after_a_load_from_elsewhere():
-    subject = Assembler(Groups(head(4), between=True), 0)
-    feed(subject, group(0, 3, 6, [(1, "new")]))
-    assert applied(subject) == {1: "new"}
+def test_an_overlapping_group_just_after_a_load_from_elsewhere_waits_for_a_proof():
+    groups = Groups(head(4), between=True)
+    subject = Assembler(groups, 0)
+    records = group(0, 3, 6, [(1, "new")])
+    assert feed(subject, records) is Interrupted.STRIDES
+    assert (applied(subject), groups.head, subject.offset) == ({}, head(4), 0)
+    assert subject.stopped_by is not None
+    groups.prove(group_of(subject.stopped_by))
+    assert feed(subject, records) is None
+    assert (applied(subject), groups.head, subject.offset) == ({1: "new"}, head(6), 1)
     assert feed(subject, group(1, 5, 8, [(1, "again")])) is Interrupted.OTHER_HISTORY
+
+
+def test_a_proof_is_of_one_group_alone():
+    groups = Groups(head(4), between=True)
+    subject = Assembler(groups, 0)
+    first = group(0, 3, 6, [(1, "torn"), (2, "torn")])
+    groups.prove(group_of(decode_event(first[0].value or b"")))
+    assert feed(subject, first[:1]) is None
+    assert feed(subject, group(1, 3, 6, [(1, "other")], writer=2, nonce=1)) is Interrupted.STRIDES
+    assert applied(subject) == {}
+
+
+def test_a_group_that_strides_kills_what_was_streamed_of_one_before_it():
+    groups = Groups(head(4), between=True)
+    subject = Assembler(groups, 0)
+    first = group(0, 3, 6, [(1, "torn"), (2, "torn")])
+    groups.prove(group_of(decode_event(first[0].value or b"")))
+    feed(subject, first[:1])
+    groups.take_open()
+    other = iter(group(1, 3, 7, [(1, "other")], writer=2))
+    assert subject.feed(other, MANY) is Interrupted.TAKE_BACK
+    assert subject.feed(other, MANY) is Interrupted.STRIDES
+
+
+def test_a_group_of_other_settings_needs_a_load_and_no_proof():
+    subject = Assembler(Groups(msgspec.structs.replace(head(4), settings=5), between=True), 0)
+    assert feed(subject, group(0, 3, 6, [(1, "new")])) is Interrupted.OTHER_SETTINGS
 
 
 def test_an_overlapping_group_is_of_another_history_once_the_topic_led_here():
