@@ -10,20 +10,16 @@ import structlog
 
 from consumers import limits
 from consumers.assembler import STOPS, Assembler, Counters, Interrupted, group_of
-from consumers.bootstrap import begun_anew, is_there, load_snapshot, resume_offset, still_leads_here
-from consumers.groups import Verdict, goes_on_from, judge
+from consumers.bootstrap import still_leads_here
 from consumers.subscription import Subscription
+from consumers.wayfinder import Wayfinder
 from schemas.errors import (
     CdcError,
-    GaveUpError,
     KafkaUnavailableError,
     OperatorError,
-    SourceError,
-    SourceUnavailableError,
     UnsupportedVersionError,
 )
-from schemas.manifests import newest_snapshot
-from schemas.topics import RangeGoneError, TopicGoneError, TopicReader, Topics
+from schemas.topics import TopicReader, Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,14 +29,12 @@ if TYPE_CHECKING:
     from consumers.quarantine_topic import QuarantineTopic
     from consumers.source_access import SourceAccess
     from consumers.writer import CacheWriter
-    from schemas.event import ChangeEvent, Head
-    from schemas.manifests import FoundSnapshot
-    from schemas.snapshot import Announcement
+    from schemas.event import ChangeEvent
 
 _log = structlog.get_logger("consumers.node")
 
 
-class Consumed(msgspec.Struct):
+class Consumed(msgspec.Struct, frozen=True):
     """What a node did: rows loaded from snapshots, events applied from the log."""
 
     rows: int = 0
@@ -78,20 +72,22 @@ class KafkaNode:
         self._client_options = client_options
         self._topics = topics
         self._stop = stop
-        self._rebuild = rebuild
-        self._source = source
-        self._may_load_source = True
-        """Nothing was loaded from the source in this life."""
+        self._way = Wayfinder(writer, client_options, topics, stop, source, rebuild=rebuild)
         self._quarantine = quarantine
         self._orders = writer.orders
         self._live = writer.live
         self._committing: asyncio.Task[None] | None = None
-        self.consumed = Consumed()
+        self._events = 0
         self._streamed_rows = 0
         self._seen = Counters()
         """What was counted of this subscription so far."""
         self._before = 0
         """Rows that were loaded before the rebuild under way."""
+
+    @property
+    def consumed(self) -> Consumed:
+        """What was done so far."""
+        return Consumed(self._way.rows, self._events)
 
     async def follow(self, *, once: bool) -> None:
         """Applies the topic: for ever, or with ``once`` until what it held at the start is durable.
@@ -101,30 +97,11 @@ class KafkaNode:
             KafkaUnavailableError: Kafka is away; calling again goes on where it stood.
             SourceUnavailableError: only the source could say how to go on, and it is away; likewise.
         """
-        offset: int | None = await self._resume(once=once)
+        offset: int | None = await self._way.resume(once=once)
         while offset is not None and not self._stop.is_set():
             offset = await self._follow_from(offset, once=once)
             if offset is None and self._orders.rebuild_asked and not self._stop.is_set():
                 offset = await self._load_as_asked()
-
-    async def _resume(self, *, once: bool) -> int | None:
-        checkpoint = self._writer.checkpoint
-        if checkpoint is None or self._rebuild:
-            reason = "told to rebuild" if self._rebuild else "the cache is empty"
-            return await self._load_past(None, reason, once=once)
-        async with TopicReader(self._client_options()) as reader:
-            resumed = await resume_offset(reader, self._topics, checkpoint)
-        if resumed is not None:
-            return resumed
-        reason = "the topic was begun anew, or is of another database"
-        return await self._load_past(None, reason, once=once)
-
-    async def _load(self, found: FoundSnapshot) -> int:
-        options = {"max_partition_fetch_bytes": limits.LOAD_FETCH_BYTES_MAX, **self._client_options()}
-        async with TopicReader(options) as reader:
-            self.consumed.rows += await load_snapshot(reader, self._topics, found, self._writer)
-        self._rebuild = False
-        return found.next_offset
 
     async def _follow_from(self, offset: int, *, once: bool) -> int | None:
         """Applies groups from an offset on; returns where to go on after another load, None at the end."""
@@ -153,7 +130,7 @@ class KafkaNode:
                     await self._quarantine.finish()
             if (checkpoint := self._writer.checkpoint) is not None and checkpoint.offset is not None:
                 await subscription.tell_group_now(checkpoint.offset)
-        return None if stopped_by is None else await self._way_across(stopped_by, once=once)
+        return None if stopped_by is None else await self._way.across(stopped_by, once=once)
 
     async def _apply(
         self, subscription: Subscription, assembler: Assembler, offset: int, *, once: bool
@@ -197,7 +174,7 @@ class KafkaNode:
         cache was loaded from the source, the newer life may not have come to the topic yet; so there only
         what is published while we read, from offset ``begun`` on, shows that it does not.
         """
-        if await self._is_lost(assembler):
+        if await self._way.is_lost(assembler):
             return assembler.behind
         outdated = assembler.outdated
         if outdated is None or (self._writer.groups.between and outdated.offset < begun):
@@ -259,14 +236,14 @@ class KafkaNode:
         self._before = self.consumed.rows
         try:
             if rebuild.origin == "source":
-                self._may_load_source = True
-                offset = await self._load_from_source("told to rebuild")
+                self._way.may_load_source = True
+                offset = await self._way.load_from_source("told to rebuild")
                 if offset is None:
                     raise OperatorError(
                         "this node has no source to load from", "run: cdc rebuild --from kafka"
                     )
             else:
-                offset = await self._load_past(None, "told to rebuild", once=True)
+                offset = await self._way.load_past(None, "told to rebuild", once=True)
         except CdcError as error:
             rebuild.fail(error)
             self._orders.rebuild = None
@@ -291,7 +268,7 @@ class KafkaNode:
                 event = assembler.stopped_by
                 if event is None or interrupted is Interrupted.HOLE:
                     return event
-                if interrupted is Interrupted.STRIDES and await self._leads_on(event):
+                if interrupted is Interrupted.STRIDES and await self._way.leads_on(event):
                     self._writer.groups.prove(group_of(event))
                     iterator = iter([record for record in records if record.offset >= event.offset])
                     continue
@@ -317,7 +294,7 @@ class KafkaNode:
         await self._commit_ready(assembler, even_idle=True)
         await self._settle()
         checkpoint = self._writer.checkpoint
-        if checkpoint is None or event.epoch > checkpoint.epoch or self._of_other_settings(event):
+        if checkpoint is None or event.epoch > checkpoint.epoch or self._way.of_other_settings(event):
             return False
         async with TopicReader(self._client_options()) as reader:
             if not await still_leads_here(reader, self._topics, checkpoint):
@@ -346,7 +323,7 @@ class KafkaNode:
             await self._settle()
         await self._settle()
         batch = groups.take_ready()
-        self.consumed.events += batch.rows + self._streamed_rows
+        self._events += batch.rows + self._streamed_rows
         self._live.events += batch.rows + self._streamed_rows
         self._streamed_rows = 0
         commit = self._writer.commit(batch, head, offset, between=groups.between)
@@ -366,157 +343,3 @@ class KafkaNode:
         self._committing = None
         self._streamed_rows = 0
         await self._writer.reset()
-
-    async def _way_across(self, event: ChangeEvent, *, once: bool) -> int | None:
-        checkpoint, verdict = self._writer.checkpoint, self._judge(event)
-        stands = "nowhere" if checkpoint is None else f"at {checkpoint.position}"
-        reason = f"the topic goes on at {event.epoch}:{event.prev}, the cache stands {stands}"
-        if self._of_other_settings(event):
-            reason += ", by other settings than those it was loaded by"
-        elif verdict is Verdict.SKIP:
-            # Nothing of the life that was lost can be compared with what the topic goes on with.
-            return await self._load_past(None, f"{reason}, which the source has lost", once=once)
-        elif verdict is Verdict.STRIDES:
-            reason += ", and nothing proves that no backup was restored below that"
-        elif self._of_other_history(event):
-            reason += ", in another history of the change log (a backup was restored)"
-        return await self._load_past(event, reason, once=once)
-
-    def _of_other_settings(self, event: ChangeEvent) -> bool:
-        """Whether nothing but the settings keeps a group from being applied: no stray, only a load helps."""
-        return self._judge(event) is Verdict.OTHER_SETTINGS
-
-    def _of_other_history(self, event: ChangeEvent) -> bool:
-        """Whether the cache stands in another history than a group, or nothing proves that it does not."""
-        return self._judge(event) in (Verdict.OTHER_HISTORY, Verdict.STRIDES)
-
-    def _judge(self, event: ChangeEvent) -> Verdict:
-        groups = self._writer.groups
-        return judge(groups.head, group_of(event), between=groups.between)
-
-    async def _is_lost(self, assembler: Assembler) -> bool:
-        """Whether the source was restored to below where the cache was loaded from it.
-
-        Asked where the topic ends with a group below that: its poller is late, or there was a restore. Who
-        cannot ask learns of it by the group that leads beyond.
-        """
-        head, source = self._writer.groups.head, self._source
-        if assembler.behind is None or not self._writer.groups.between or head is None or source is None:
-            return False
-        try:
-            if await source.has_lost(head):
-                return True
-        except CdcError as error:
-            _log.warning("the source cannot tell whether a backup was restored", reason=error.message)
-        assembler.behind = None
-        return False
-
-    async def _leads_on(self, event: ChangeEvent) -> bool:
-        """Whether a group that begins before where the cache stands is proved to lead on from there.
-
-        The cache was loaded from the source, or kept without Kafka. The source may have been restored to
-        below that since, and above what was published: only the source can tell, and not on every node.
-
-        Raises:
-            SourceUnavailableError: it is away, and Kafka has nothing that leads past it.
-        """
-        head, source = self._writer.groups.head, self._source
-        if head is None or source is None:
-            return False
-        try:
-            return await source.leads_through(head, group_of(event))
-        except SourceUnavailableError as error:
-            found = await self._look_for_snapshot(event)
-            if found is not None and goes_on_from(head, found.announcement.position):
-                return False
-            raise SourceUnavailableError(
-                f"cannot ask whether a backup was restored since the cache was loaded: {error.message}",
-                "it goes on when the source is back, or run: cdc rebuild --from kafka",
-            ) from error
-        except CdcError as error:
-            _log.warning("the source cannot tell whether a backup was restored", reason=error.message)
-            return False
-
-    async def _load_past(self, event: ChangeEvent | None, reason: str, *, once: bool) -> int | None:
-        """Loads what leads past ``event``: a snapshot, else the source where that is at hand.
-
-        Waits for a snapshot where there is neither. Returns where to read on, None when told to stop.
-        """
-        warned = False
-        tries_left = limits.SNAPSHOT_TRIES_MAX
-        while not self._stop.is_set():
-            found = await self._look_for_snapshot(event)
-            if found is not None:
-                _log.info("loading a snapshot", reason=reason)
-                try:
-                    return await self._load(found)
-                except RangeGoneError as error:
-                    if not (tries_left := tries_left - 1):
-                        raise
-                    # A poller has published two newer ones meanwhile, and deleted this one.
-                    _log.warning("taking a newer snapshot", reason=error.message)
-                    continue
-            offset = await self._load_from_source(reason)
-            if offset is not None:
-                return offset
-            remedy = "run: cdc poll, or cdc snapshot, at the source"
-            if once:
-                raise OperatorError(f"{reason}, and there is no snapshot in {self._topics.snapshots}", remedy)
-            if not warned:
-                _log.warning(
-                    "waiting for a snapshot", reason=reason, topic=self._topics.snapshots, remedy=remedy
-                )
-                warned = True
-            await self._orders.rest(self._stop, limits.MANIFEST_WAIT_SECONDS)
-            if self._orders.waiting:
-                await self._orders.attend(self._stop)
-        return None
-
-    async def _load_from_source(self, reason: str) -> int | None:
-        """Loads everything from the source, where that is at hand; returns where to read on.
-
-        Once a life: a topic that does not go on from the source's state would have us load for ever.
-        """
-        if self._source is None or not self._may_load_source:
-            return None
-        self._may_load_source = False
-        _log.info("loading from the source", reason=reason)
-        try:
-            self.consumed.rows += await self._source.load(self._writer)
-        except (SourceError, GaveUpError) as error:
-            _log.warning("the source cannot help", reason=error.message)
-            return None
-        self._rebuild = False
-        checkpoint = self._writer.checkpoint
-        async with TopicReader(self._client_options()) as reader:
-            return None if checkpoint is None else await resume_offset(reader, self._topics, checkpoint)
-
-    async def _look_for_snapshot(self, event: ChangeEvent | None) -> FoundSnapshot | None:
-        # Of another history nothing can be compared: the newest snapshot is of what the topic goes on with.
-        anything = event is None or self._of_other_history(event)
-        by_settings = event is not None and self._of_other_settings(event)
-
-        def accept(announcement: Announcement) -> bool:
-            if by_settings and not anew:
-                return goes_on_from(self._writer.groups.head, announcement.position)
-            return anything or event is None or self._leads_past(announcement.position, event, gone=gone)
-
-        checkpoint, anew, gone = self._writer.checkpoint, False, False
-        async with TopicReader(self._client_options()) as reader:
-            try:
-                if checkpoint is not None and await begun_anew(reader, self._topics, checkpoint):
-                    anything = anew = True
-                # Then it says nothing any more of how the topic goes on.
-                gone = event is not None and not await is_there(reader, self._topics, event)
-                return await newest_snapshot(reader, self._topics, accept)
-            except TopicGoneError:
-                return None
-
-    def _leads_past(self, position: Head, event: ChangeEvent, *, gone: bool) -> bool:
-        head = self._writer.groups.head
-        life = (position.epoch, position.epoch_nonce)
-        if life != (event.epoch, event.epoch_nonce):
-            # The same number is given again where what had it is gone from the topic and from the source.
-            return gone or position.epoch >= event.epoch
-        same_life = head is not None and life == (head.epoch, head.epoch_nonce)
-        return head is None or not same_life or position.change_id > head.change_id

@@ -25,7 +25,7 @@ import consumers.bootstrap
 import consumers.bounded
 import consumers.eviction
 import consumers.groups
-import consumers.node
+import consumers.wayfinder
 import consumers.writer
 import schemas.manifests
 from cdc import limits
@@ -420,7 +420,7 @@ def offset_ahead_of_rows(put: Put) -> None:
         return min(max(start, checkpoint.offset or 0), stop)
 
     put(CacheWriter, "commit", ahead)
-    put(consumers.node, "resume_offset", stored)
+    put(consumers.wayfinder, "resume_offset", stored)
 
 
 @mutant
@@ -469,7 +469,7 @@ def chunks_of_any_snapshot(put: Put) -> None:
         wanted[1] += 1
         return chunk
 
-    put(consumers.node, "load_snapshot", remember)
+    put(consumers.wayfinder, "load_snapshot", remember)
     put(consumers.bootstrap, "decode_packed_chunk", any_chunk)
 
 
@@ -762,8 +762,8 @@ def begun_anew_unnoticed(put: Put) -> None:
         proved = await consumers.bootstrap._proves(reader, topics, offset - 1, checkpoint)
         return offset if proved else start
 
-    put(consumers.node, "begun_anew", never)
-    put(consumers.node, "resume_offset", further_back)
+    put(consumers.wayfinder, "begun_anew", never)
+    put(consumers.wayfinder, "resume_offset", further_back)
 
 
 @mutant

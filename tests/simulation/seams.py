@@ -35,6 +35,7 @@ import consumers.node
 import consumers.rebuild
 import consumers.store
 import consumers.subscription
+import consumers.wayfinder
 import consumers.writer
 import schemas.kafka_admin
 import schemas.parts
@@ -104,6 +105,7 @@ _LOGGERS = (
     consumers.node,
     consumers.rebuild,
     consumers.subscription,
+    consumers.wayfinder,
     consumers.writer,
 )
 
