@@ -39,7 +39,9 @@ class PieceRows:
 
     def __init__(self, moment_seconds: float) -> None:
         self._moment_seconds = moment_seconds
-        self.rows = limits.PIECE_ROWS_FIRST
+        # What is read in one piece is of one moment: where that may last, all of a poll had better be.
+        roomy = moment_seconds > limits.MOMENT_SECONDS
+        self.rows = limits.PIECE_ROWS_MAX if roomy else limits.PIECE_ROWS_FIRST
 
     def took(self, seconds: float) -> None:
         """Take note of how long a piece took."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from cdc import limits
+from cdc.cli.output import counted
 from schemas.kafka_access import TOPIC_REFUSED
 from schemas.kafka_admin import UNKNOWN_TOPIC, reason_of
 
@@ -45,7 +46,7 @@ def clock_check(ahead_s: float) -> Check:
 def log_check(rows: int, oldest_age_s: float | None, retention_s: float) -> Check:
     """How long the change log is: ``oldest_age_s`` is the age of its first row."""
     age = "" if oldest_age_s is None else f", the oldest {oldest_age_s / 3600:.1f} h old"
-    message = f"{rows:,} rows{age}"
+    message = f"{counted(rows, 'row')}{age}"
     too_old = oldest_age_s is not None and oldest_age_s > limits.DOCTOR_LOG_RETENTIONS_MAX * retention_s
     if too_old and rows > limits.DOCTOR_LOG_ROWS_MAX:
         remedy = "see which reader holds it (below), and start that one; then: cdc prune"
@@ -56,7 +57,7 @@ def log_check(rows: int, oldest_age_s: float | None, retention_s: float) -> Chec
 def lease_check(reader: str, behind: int, silent_s: float, *, live: bool) -> Check:
     """A reader of the log: ``behind`` is how many rows it holds, ``silent_s`` how long it said nothing."""
     name = f"reader {reader}"
-    message = f"{behind:,} rows behind the log's end, last heard of {silent_s / 3600:.1f} h ago"
+    message = f"{counted(behind, 'row')} behind the log's end, last heard of {silent_s / 3600:.1f} h ago"
     if not live:
         return Check("source", name, "ok", f"{message}; it holds nothing any more")
     if silent_s > limits.DOCTOR_READER_SILENT_SECONDS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -126,3 +127,20 @@ def test_a_database_without_tables_goes_through_kafka(kafka: KafkaBroker, topic:
     cdc("poll", "--once", "--source", source, *where)
     assert cdc("consume", "--once", "--json", "--cache", cache, *where).json["rows"] == 0
     assert cdc("verify", "--json", "--source", source, "--cache", cache).json["equal"]
+
+
+def test_a_cache_that_sync_filled_is_fed_by_kafka_from_then_on_without_a_warning(
+    source: Path, kafka: KafkaBroker, topic: str, tmp_path: Path
+):
+    where = ("--bootstrap-servers", kafka.bootstrap, "--topic", topic)
+    cache = ("--cache", tmp_path / "cache.redb", "--node", topic)
+    cdc("poll", "--once", "--source", source, *where)
+    cdc("sync", "--source", source, *cache)
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute("UPDATE accounts SET note = 'later' WHERE id = 1")
+        connection.commit()
+    cdc("poll", "--once", "--source", source, *where)
+    consumed = cdc("consume", "--once", "--json", *cache, *where)
+    assert (consumed.json["rows"], consumed.json["events"]) == (0, 1)
+    assert '"warning"' not in consumed.stderr
+    assert cdc("verify", "--json", "--source", source, *cache).json["equal"]
