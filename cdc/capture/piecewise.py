@@ -198,7 +198,8 @@ class PiecewiseReader:
                     yield page
             low = state
             if moments == self._moments:
-                self._settled = state
+                # A second time it goes on from here.
+                self._begun = self._settled = state
                 return
         raise SourceUnavailableError("the source changes faster than it can be read", "it is tried again")
 

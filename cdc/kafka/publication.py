@@ -18,8 +18,8 @@ from cdc.kafka.chain import ChainEnd, a_group_ends_at, chain_end, holds, is_brok
 from cdc.kafka.cleanup import delete_old_snapshots
 from cdc.kafka.group_records import GroupRecords
 from cdc.kafka.retention import Looks, read_standing, renewal_reason, topic_retention
-from cdc.kafka.sender import DisplacedError, Sender
-from cdc.kafka.snapshots import SnapshotWriter, write_rows
+from cdc.kafka.sender import DisplacedError, Sender, StrodeOverError
+from cdc.kafka.snapshots import SnapshotWriter, write_changes, write_rows
 from cdc.plan import log_head
 from schemas.errors import OperatorError
 from schemas.event import Head, Op
@@ -273,7 +273,16 @@ class KafkaPublication:
         state = reader.settled
         if chain is not None and chain.change_id < state.high:
             # Read in several moments, the snapshot ended ahead of the chain, which must lead to it.
-            await self._lead_on(reader, state, stands, from_offset)
+            for tries_left in reversed(range(limits.ANNOUNCEMENTS_MAX)):
+                try:
+                    await self._lead_on(reader, state, stands, from_offset)
+                    break
+                except StrodeOverError:
+                    if not tries_left:
+                        raise
+                # What changed since is little beside the whole.
+                written = await write_changes(chunks, reader)
+                state = reader.settled
         chain = log_head(state, reader.settings)
         announcement = Announcement(
             snapshot=written.snapshot,
@@ -325,7 +334,7 @@ class KafkaPublication:
                 async with TopicReader(self._clients.consumer()) as topic_reader:
                     if await a_group_ends_at(topic_reader, self._topics.events, from_offset, wanted):
                         return
-                raise DisplacedError("another poller published beyond the snapshot's end in one group")
+                raise StrodeOverError("another poller published beyond the snapshot's end in one group")
             try:
                 async with aclosing(reader.changes(head.change_id, state.high)) as pages:
                     await self.publish(wanted, head.change_id, pages, lambda: reader.exact_at)

@@ -21,6 +21,10 @@ class DisplacedError(CdcError):
     """Records landed elsewhere than expected: another poller writes to this topic, and ours are void."""
 
 
+class StrodeOverError(DisplacedError):
+    """Another poller led the chain past where this one was to lead it, in one group."""
+
+
 class Sender:
     """Appends records to one partition through an idempotent producer.
 

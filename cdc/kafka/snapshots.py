@@ -139,7 +139,7 @@ class SnapshotWriter:
 async def write_rows(
     chunks: SnapshotWriter, reader: SourceReader, beat: Callable[[], Awaitable[None]] | None
 ) -> Written:
-    """Writes every row, and what changed while they were read, as of where the reader settles.
+    """Writes every row, and then as `write_changes` does.
 
     Args:
         chunks: a new writer.
@@ -155,6 +155,11 @@ async def write_rows(
                 if beat is not None and loop.time() - heard > limits.HEARTBEAT_SECONDS:
                     await beat()
                     heard = loop.time()
+    return await write_changes(chunks, reader)
+
+
+async def write_changes(chunks: SnapshotWriter, reader: SourceReader) -> Written:
+    """Writes what changed while rows were read, or since the last time, as of where the reader settles."""
     async with aclosing(reader.catch_up()) as pages:
         async for page in pages:
             for table, changes in groupby(page, itemgetter(1)):

@@ -80,7 +80,13 @@ async def test_a_cache_can_start_from_a_snapshot_that_another_poller_strode_over
 ):
     await poll_once(work, asyncio.Event(), _LIMIT_S)
     whole = PiecewiseReader.catch_up
-    strides = 1
+    strides, reads = 1, 0
+    rows = PiecewiseReader.rows
+
+    def counted(reader: PiecewiseReader, table: str) -> AsyncGenerator[Page, None]:
+        nonlocal reads
+        reads += 1
+        return rows(reader, table)
 
     async def catch_up(reader: PiecewiseReader) -> AsyncGenerator[Page, None]:
         nonlocal strides
@@ -95,7 +101,10 @@ async def test_a_cache_can_start_from_a_snapshot_that_another_poller_strode_over
             await poll_once(work, asyncio.Event(), _LIMIT_S)
 
     monkeypatch.setattr(PiecewiseReader, "catch_up", catch_up)
+    monkeypatch.setattr(PiecewiseReader, "rows", counted)
     await snapshot_once(work, asyncio.Event(), _LIMIT_S)
+    # The table was read once; what changed since, once more.
+    assert reads == 1
     clients, topics = work.clients, work.topics
     consuming = follow_once(
         lambda: CacheWriter(tmp_path / "cache.redb", "node"),
