@@ -34,7 +34,7 @@ demo: install ## install, then replicate a sample database into a redb file, rea
 	$(BIN)/cdc demo
 
 test: $(STAMPS)/test kafka sqld node ## install what the tests need, then run them all
-	$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses $(PROCESSES) --dist worksteal $(ARGS)
 
 simulate: $(STAMPS)/test ## run SEEDS=2000 seeds of the simulation, or SEED=17 with its trace
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))

@@ -45,11 +45,15 @@ class Subscription:
 
     async def __aenter__(self) -> Self:
         await self._open()
-        if self._group is not None and not await self._may_commit(self._group):
-            # aiokafka would raise it from every fetch.
+        try:
+            if self._group is not None and not await self._may_commit(self._group):
+                # aiokafka would raise it from every fetch.
+                await stop_client(self._consumer)
+                self._group = None
+                await self._open()
+        except BaseException:
             await stop_client(self._consumer)
-            self._group = None
-            await self._open()
+            raise
         self._consumer.assign([self._partition])
         self._consumer.seek(self._partition, self._start)
         self._last_seen = asyncio.get_running_loop().time()

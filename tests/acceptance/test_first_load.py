@@ -33,6 +33,20 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
+def make_heavy(source: Path) -> None:
+    """Add some megabytes: the rows of a snapshot alone are loaded before anybody can see it begin."""
+    generator = random.Random(2)
+    with closing(sqlite3.connect(source)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO documents (id, version, body) VALUES (?, 0, ?)",
+            [
+                (f"{side}-{n:07}", generator.randbytes(300_000))
+                for side in ("left", "right")
+                for n in range(80)
+            ],
+        )
+
+
 def loading_bytes(cache: Path) -> int:
     """The size of the file that is on its way to become the cache; 0 where there is none."""
     return max((file.stat().st_size for file in cache.parent.glob(f"{cache.name}.*")), default=0)
@@ -98,6 +112,7 @@ def test_a_load_leaves_that_of_a_neighbour_alone_whose_name_begins_with_its_own(
 def test_poller_and_node_killed_in_the_first_snapshot_start_again_and_the_node_is_equal(
     kafka: KafkaBroker, topic: str, source: Path, tmp_path: Path
 ):
+    make_heavy(source)
     with Deployment(tmp_path, source, kafka.bootstrap, topic) as deployment:
         deployment.start("poller", "node-b")
         snapshots = f"{topic}.snapshots"

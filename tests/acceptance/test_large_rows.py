@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sqlite3
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from consumers import Cache
 from schemas.parts import ROW_BYTES_MAX
-from tests.support.commands import PROJECT
+from tests.support.measured import cdc_measured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,11 +51,9 @@ class Parts:
             return {row["id"]: row["body"] for _, row in cache.scan("documents")}
 
     def _run(self, part: str, *arguments: str) -> None:
-        process = subprocess.Popen([sys.executable, "-m", "cdc", *arguments], cwd=PROJECT)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0
-        self.peak_mib[part] = max(self.peak_mib.get(part, 0), usage.ru_maxrss // 1024)
+        measured = cdc_measured(*arguments)
+        assert measured.code == 0
+        self.peak_mib[part] = max(self.peak_mib.get(part, 0), measured.peak_mib)
 
 
 def unlike_bytes(size: int) -> bytes:

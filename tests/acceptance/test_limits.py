@@ -17,6 +17,7 @@ import pytest
 from consumers import Cache
 from tests.support.commands import DONE, FAILED, PROJECT, USAGE, Running, cdc, check_standard_error
 from tests.support.conditions import wait_until
+from tests.support.measured import cdc_measured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,31 +135,13 @@ def test_a_clock_that_jumps_changes_nothing(where: tuple[str | Path, ...], tmp_p
     assert cdc("verify", "--json", *where).json["equal"]
 
 
-# A process begins with the peak of the one that it was forked from: it must not be pytest's.
-_MEASURE = """
-import os, subprocess, sys
-process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-_, status, usage = os.wait4(process.pid, 0)
-process.returncode = os.waitstatus_to_exitcode(status)
-print(process.returncode, usage.ru_maxrss)
-"""
-
-
 @pytest.mark.parametrize(("rows", "row_bytes"), [(20_000, 1_000), (60, 1_000_000)], ids=["1KB", "1MB"])
 def test_memory_does_not_grow_with_the_rows(rows: int, row_bytes: int, tmp_path: Path):
     make(tmp_path / "app.db", rows, row_bytes)
     where = ("--source", tmp_path / "app.db", "--cache", tmp_path / "cache.redb")
     for _ in ("the load", "every row anew"):
-        command = [sys.executable, "-m", "cdc", "sync", *map(str, where)]
-        told = subprocess.run(
-            [sys.executable, "-c", _MEASURE, *command],
-            cwd=PROJECT,
-            capture_output=True,
-            timeout=120,
-            check=True,
-        )
-        code, peak_kib = map(int, told.stdout.split())
-        assert code == DONE
-        assert peak_kib // 1024 < MEMORY_MB_MAX
+        measured = cdc_measured("sync", *where)
+        assert measured.code == DONE
+        assert measured.peak_mib < MEMORY_MB_MAX
         with closing(sqlite3.connect(tmp_path / "app.db")) as connection, connection:
             connection.execute("UPDATE t SET v = randomblob(length(v))")
