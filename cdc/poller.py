@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("cdc.poller")
 
-MINTS_MAX = 3
+MINTS_MAX = 5
 """How many new epochs one poll may begin: more means that something else rewrites the log all the time."""
 
 REMAKES_MAX = 5

@@ -84,8 +84,8 @@ class Wayfinder:
         if self.of_other_settings(event):
             reason += ", by other settings than those it was loaded by"
         elif verdict is Verdict.SKIP:
-            # Nothing of the life that was lost can be compared with what the topic goes on with.
-            return await self.load_past(None, f"{reason}, which the source has lost", once=once)
+            # Nothing of the history that was lost can be compared with what the topic goes on with.
+            return await self.load_past(None, f"{reason}, which is lost (a backup was restored)", once=once)
         elif verdict is Verdict.STRIDES:
             reason += ", and nothing proves that no backup was restored below that"
         elif self._of_other_history(event):
@@ -119,21 +119,37 @@ class Wayfinder:
             return False
 
     async def is_lost(self, assembler: Assembler) -> bool:
-        """Whether the source was restored to below where the cache was loaded from it.
+        """Whether a topic that ends with a group below where the cache stands will not lead on from there.
 
-        Asked where the topic ends with a group below that: its poller is late, or there was a restore. Who
-        cannot ask learns of it by the group that leads beyond.
+        Most often its poller is late, or somebody else published the same once more. But a backup may have
+        been restored: then the topic that led the cache here was begun anew, or, where the cache was loaded
+        from the source, the source has lost what it was loaded from. Who cannot ask it learns of that by the
+        group that leads beyond.
         """
-        head, source = self._writer.groups.head, self._source
-        if assembler.behind is None or not self._writer.groups.between or head is None or source is None:
+        head = self._writer.groups.head
+        if assembler.behind is None or head is None:
+            return False
+        if self._writer.groups.between:
+            lost = await self._has_source_lost(head)
+        else:
+            lost = await self._is_begun_anew()
+        if not lost:
+            assembler.behind = None
+        return lost
+
+    async def _has_source_lost(self, head: Head) -> bool:
+        if self._source is None:
             return False
         try:
-            if await source.has_lost(head):
-                return True
+            return await self._source.has_lost(head)
         except CdcError as error:
             _log.warning("the source cannot tell whether a backup was restored", reason=error.message)
-        assembler.behind = None
-        return False
+            return False
+
+    async def _is_begun_anew(self) -> bool:
+        checkpoint = self._writer.checkpoint
+        async with TopicReader(self._client_options()) as reader:
+            return checkpoint is not None and await begun_anew(reader, self._topics, checkpoint)
 
     def of_other_settings(self, event: ChangeEvent) -> bool:
         """Whether nothing but the settings keeps a group from being applied: no stray, only a load helps."""
