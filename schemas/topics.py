@@ -225,6 +225,8 @@ class TopicReader:
                 self._allowed.add(topic)
             if topic not in await self._consumer.topics():
                 raise UnknownTopicOrPartitionError
+            # Else the client finds out that it does not know the leader, and pauses before it asks.
+            await self._consumer._client.add_topic(topic)  # noqa: SLF001 -- no other way
             starts = await self._consumer.beginning_offsets([partition])
             ends = await self._consumer.end_offsets([partition])
         return starts[partition], ends[partition]

@@ -134,6 +134,11 @@ class Connections:
     def __init__(self, on_close: Callable[[], None] = lambda: None) -> None:
         self._on_close = on_close
 
+    def add_topic(self, _topic: str) -> asyncio.Future[bool]:
+        known = asyncio.get_running_loop().create_future()
+        known.set_result(True)
+        return known
+
     async def close(self) -> None:
         self._on_close()
         await asyncio.sleep(0)
