@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 POLLS = 4
 _MEMORY = Path("/dev/shm")
-_SCAN_ROWS = 10_000
+_SCAN_ROWS = 100_000
 
 
 class DifferentError(AssertionError):
