@@ -305,6 +305,8 @@ async def _follow(
             if changed:
                 pace.active()
             live.level(looked_at)
+            if not changed and not capture.client.tells_of_commits:
+                await orders.rest(stop, pace.next())
         else:
             live.level(looked_at)
             await orders.rest(stop, pace.next())

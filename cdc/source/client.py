@@ -82,6 +82,11 @@ class Client(Protocol):
         ...
 
     @property
+    def tells_of_commits(self) -> bool:
+        """Whether `data_changed` is False while nothing is committed."""
+        ...
+
+    @property
     def reads_block(self) -> bool:
         """Whether a commit waits for every read transaction."""
         ...

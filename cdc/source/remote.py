@@ -61,6 +61,11 @@ class RemoteClient:
         """Servers keep a WAL."""
         return False
 
+    @property
+    def tells_of_commits(self) -> bool:
+        """Not every server does."""
+        return False
+
     async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
         """Run one statement in a transaction of its own."""
         if is_query(sql):

@@ -79,6 +79,11 @@ class SqliteClient:
         """In rollback-journal mode."""
         return self._short_reads
 
+    @property
+    def tells_of_commits(self) -> bool:
+        """By PRAGMA data_version."""
+        return True
+
     async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
         """Run one statement in a write transaction of its own."""
         async with self._write_turn:

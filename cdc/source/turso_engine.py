@@ -75,6 +75,11 @@ class TursoClient:
         """Its journal is a WAL."""
         return False
 
+    @property
+    def tells_of_commits(self) -> bool:
+        """By the size and time of its files."""
+        return True
+
     async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
         """Run one statement in a transaction of its own."""
         async with self._write_turn:

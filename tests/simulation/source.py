@@ -97,6 +97,7 @@ class SimSource:
     """The database, and what people do to it."""
 
     url = "/data/app.db"
+    tells_of_commits = True
 
     def __init__(self, world: World) -> None:
         self.world = world
