@@ -11,7 +11,7 @@ import structlog
 
 from cdc.capture.leases import CACHE, Reader
 from cdc.capture.log import has_rows, lacks_row
-from cdc.plan import log_head
+from cdc.plan import as_new_as, log_head
 from cdc.poller import Done, Polled, Poller
 from cdc.upkeep import Upkeep, leave_lease
 from consumers.groups import Group, Verdict
@@ -60,6 +60,9 @@ class CachePublication:
         """Where the cache stands."""
         return None if self._rebuild else self._writer.groups.head
 
+    def source_is_looked_at(self) -> None:
+        """There is nobody else who has to know of when."""
+
     def recognise(self, state: LogState) -> Head | None:
         """Where the cache stands in this database's log: nowhere, if it is a cache of one elsewhere.
 
@@ -74,7 +77,7 @@ class CachePublication:
         return {name: table.settings for name, table in self._writer.definitions.items()}
 
     async def publish(
-        self, head: Head, prev: int, pages: AsyncIterator[list[Change]], exact_at: Callable[[], int]
+        self, head: Head, prev: int, pages: AsyncIterator[list[Change]], newest: Callable[[], LogState]
     ) -> int:
         """Applies one group; when this returns it is durable."""
         writer, groups = self._writer, self._writer.groups
@@ -105,7 +108,8 @@ class CachePublication:
                         events += 1
                 if writer.burdened:
                     await writer.relieve()
-            reached = groups.end(exact_at())
+            reached = as_new_as(head, newest())
+            reached = groups.end(reached.exact_at, reached.exact_nonce)
             await writer.commit(groups.take_ready(), reached, None)
         except BaseException:
             await writer.reset()

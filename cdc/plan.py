@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
+from cdc.capture.log import has_exact_row
 from schemas.event import Head
 
 if TYPE_CHECKING:
@@ -65,10 +67,16 @@ def log_head(state: LogState, settings: int) -> Head:
     )
 
 
+def as_new_as(head: Head, newest: LogState) -> Head:
+    """The head of a group whose rows were read in several moments, the newest of which is given."""
+    exact_nonce = None if newest.high == head.change_id else newest.high_nonce
+    return replace(head, exact_at=newest.high, exact_nonce=exact_nonce)
+
+
 def plan_poll(head: Head | None, state: LogState) -> Plan:  # noqa: PLR0911 -- a table of findings
     """Says what leads a publication that stands at ``head`` (None: nowhere yet) to the end of the log.
 
-    ``state.prev_nonce`` must be that of the log row ``head.change_id``.
+    ``state`` must have been read with `cdc.capture.log.rows_of` of the head.
     """
     if head is None:
         return Load("nothing was loaded yet")
@@ -77,12 +85,12 @@ def plan_poll(head: Head | None, state: LogState) -> Plan:  # noqa: PLR0911 -- a
     if (state.epoch, state.epoch_nonce) != (head.epoch, head.epoch_nonce):
         return NewEpoch(above=head.epoch, reason="the log is another one than the one that was followed")
     if max(head.change_id, head.exact_at) > state.high:
-        # Rows were published as of exact_at already, though their group ended before it.
         return NewEpoch(above=head.epoch, reason="the log ends below what was already published")
     if head.change_id <= state.pruned_to:
         # Tested before the nonce: the row is gone for a good reason, and nobody else is condemned for it.
         return Load("the log was pruned beyond what was published")
-    if state.prev_nonce != head.nonce:
+    if state.prev_nonce != head.nonce or not has_exact_row(head, state):
+        # Rows were published as of exact_at already, though their group ended before it.
         return NewEpoch(above=head.epoch, reason="the log was rewritten below what was already published")
     if state.high == head.change_id:
         return Idle()

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import structlog
-from msgspec.structs import replace
 
 from cdc.capture import CaptureStaleError, LogBrokenError, limits
 from cdc.capture.leases import secure
-from cdc.plan import Changes, Idle, Load, NewEpoch, Plan, log_head, plan_poll, plan_reread
+from cdc.capture.log import rows_of
+from cdc.plan import Changes, Idle, Load, NewEpoch, Plan, as_new_as, log_head, plan_poll, plan_reread
 from schemas.errors import SourceError, SourceUnavailableError
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ class Publication(Protocol):
         """Where the next group must chain; None: nowhere, everything has to be loaded."""
         ...
 
+    def source_is_looked_at(self) -> None:
+        """Whatever is published from now on is of the source as it is now, or later."""
+        ...
+
     def recognise(self, state: LogState) -> Head | None:
         """The same, now that the database has said who it is: None where the head is of another database.
 
@@ -65,12 +69,12 @@ class Publication(Protocol):
         ...
 
     async def publish(
-        self, head: Head, prev: int, pages: AsyncIterator[list[Change]], exact_at: Callable[[], int]
+        self, head: Head, prev: int, pages: AsyncIterator[list[Change]], newest: Callable[[], LogState]
     ) -> int:
         """Makes one whole group of the pages, spanning (prev, head.change_id]; returns its events.
 
-        ``prev`` is the ``change_id`` that ``head()`` said. What ``exact_at`` says when the pages have ended
-        takes the place of that in ``head``. When this returns, the group is durable.
+        ``prev`` is the ``change_id`` that ``head()`` said. What ``newest`` says when the pages have ended is
+        how new their rows may be (`cdc.plan.as_new_as`). When this returns, the group is durable.
         """
         ...
 
@@ -209,8 +213,9 @@ class Poller:
     async def _attempt(self, snapshots: Snapshots | None) -> Polled | NewEpoch | _Unheld | None:
         """Polls once; None: what is published has changed, and the log has no row yet to lead readers to."""
         known = self._publication.head()
+        self._publication.source_is_looked_at()
         async with self._capture.reading() as reader:
-            state = await reader.state(None if known is None else known.change_id)
+            state = await reader.state(*(() if known is None else rows_of(known)))
             known = self._publication.recognise(state)
             plan = plan_poll(known, state)
             self._review(reader)
@@ -242,8 +247,8 @@ class Poller:
             case Changes(prev=prev, high=high):
                 anew = self._reread(reader) if resettled else frozenset[str]()
                 async with aclosing(reader.changes(prev, high, anew)) as pages:
-                    events = await self._publication.publish(head, prev, pages, lambda: reader.exact_at)
-                head = replace(head, exact_at=reader.exact_at)
+                    events = await self._publication.publish(head, prev, pages, lambda: reader.newest)
+                head = as_new_as(head, reader.newest)
             case Idle():
                 if resettled:
                     return None

@@ -69,8 +69,8 @@ class GroupSink(Protocol):
         """A row event of the open group cannot be applied; ``record`` is the Kafka record's key and value."""
         ...
 
-    def end(self, exact_at: int) -> Head:
-        """The open group is whole; its rows may be as new as ``exact_at``."""
+    def end(self, exact_at: int, exact_nonce: int | None = None) -> Head:
+        """The open group is whole; its rows may be as new as ``exact_at``, a row with that nonce."""
         ...
 
     def abandon(self) -> bool:
@@ -132,6 +132,11 @@ def group_of(event: ChangeEvent) -> Group:
     )
 
 
+def read_since(event: ChangeEvent, begun: int) -> bool:
+    """Whether the source was read for an event's group after the topic was seen to end at ``begun``."""
+    return event.read_after > begun
+
+
 class Assembler:
     """Feeds the row events of whole, counting, chaining groups into ``groups``.
 
@@ -156,7 +161,7 @@ class Assembler:
         self.outdated: ChangeEvent | None = None
         """An event of the last group, where that is of a life of the log before the reader's."""
         self.behind: ChangeEvent | None = None
-        """An event of the last group that is not empty, where that ends below where the reader stands."""
+        """An event of the last group, where that ends below where the reader stands."""
         self._stopping: Interrupted | None = None
         """Why to stop as soon as what died was taken back."""
         self._prefixes: dict[str, bytes] = {}
@@ -242,8 +247,7 @@ class Assembler:
         self._running, self._writer, self._next = True, event.writer, event.offset + 1
         verdict = self.groups.begin(group_of(event))
         self.outdated = event if verdict is Verdict.OLD_EPOCH else None
-        if event.prev < event.high:
-            self.behind = event if verdict is Verdict.SKIP and self._ends_below(event) else None
+        self.behind = event if verdict is Verdict.SKIP and self._ends_below(event) else None
         stopping = _STOPPING.get(verdict)
         if stopping is not None:
             self._forget_run()
@@ -295,7 +299,7 @@ class Assembler:
             self._stopping = Interrupted.OTHER_SETTINGS
             return interrupted
         if self._applying:
-            self.groups.end(event.exact_at)
+            self.groups.end(event.exact_at, event.exact_nonce)
             self.counters.groups += 1
         else:
             self.counters.skipped += 1

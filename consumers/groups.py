@@ -200,21 +200,25 @@ class Groups:
             self._batch.put(table, key, None, change_id)
         self._mark(table, key, change_id, ts_ms, reason, record)
 
-    def end(self, exact_at: int) -> Head:
+    def end(self, exact_at: int, exact_nonce: int | None = None) -> Head:
         """The open group is whole: its rows join ``ready`` and the head moves to where it leaves a reader.
 
-        ``exact_at`` is what the group's end says: it may have been read in several moments.
+        ``exact_at`` is what the group's end says, which may have been read in several moments, and
+        ``exact_nonce`` that of this row of the log.
         """
         group = self._group
         if group is None or self.head is None or self.open is None:
             raise RuntimeError("no group is open")
+        if exact_at < self.head.exact_at:
+            exact_at, exact_nonce = self.head.exact_at, self.head.exact_nonce
         self.head = Head(
             epoch=group.epoch,
             epoch_nonce=group.epoch_nonce,
             change_id=group.high,
             nonce=group.nonce,
-            exact_at=max(exact_at, self.head.exact_at),
+            exact_at=exact_at,
             settings=group.settings,
+            exact_nonce=exact_nonce,
         )
         self.between = False
         self._proved = None

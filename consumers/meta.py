@@ -56,6 +56,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
         change_id: ``high`` of the last group applied.
         nonce: nonce of the log row ``change_id``.
         exact_at: the largest ``exact_at`` seen; before it, rows may be newer than ``change_id``.
+        exact_nonce: nonce of the log row ``exact_at``; None where that is ``change_id``, or it was not told.
         offset: the next Kafka offset to read; None without Kafka.
         database_id: the id of the source database.
         source_url: where it was read from, without credentials.
@@ -74,6 +75,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     source_url: str
     between: bool = True
     settings: int = 0
+    exact_nonce: int | None = None
 
     @property
     def position(self) -> Position:
@@ -83,7 +85,15 @@ class Checkpoint(msgspec.Struct, frozen=True):
     @property
     def head(self) -> Head:
         """Where it leaves a reader in the chain of groups."""
-        return Head(self.epoch, self.epoch_nonce, self.change_id, self.nonce, self.exact_at, self.settings)
+        return Head(
+            self.epoch,
+            self.epoch_nonce,
+            self.change_id,
+            self.nonce,
+            self.exact_at,
+            self.settings,
+            self.exact_nonce,
+        )
 
     @property
     def exact(self) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from consumers import limits
-from consumers.assembler import STOPS, Assembler, Counters, Interrupted, group_of
+from consumers.assembler import STOPS, Assembler, Counters, Interrupted, group_of, read_since
 from consumers.bootstrap import still_leads_here
 from consumers.subscription import Subscription
 from consumers.wayfinder import Wayfinder
@@ -151,7 +151,7 @@ class KafkaNode:
                 offset = records[-1].offset + 1
                 stopped_by = await self._feed(assembler, records)
                 if stopped_by is None and offset >= end:
-                    stopped_by = await self._goes_on_elsewhere(assembler, 0 if once else end)
+                    stopped_by = await self._goes_on_elsewhere(assembler, None if once else end)
                 if stopped_by is not None:
                     return stopped_by
             elif until is not None:
@@ -167,17 +167,20 @@ class KafkaNode:
                 await self._tell_rebuilt()
         return None
 
-    async def _goes_on_elsewhere(self, assembler: Assembler, begun: int) -> ChangeEvent | None:
+    async def _goes_on_elsewhere(self, assembler: Assembler, begun: int | None) -> ChangeEvent | None:
         """The last group of the topic, where that shows that the topic never leads on from where we stand.
 
         Nobody goes on in an old life behind groups of a newer one: then the topic was begun anew. Where the
         cache was loaded from the source, the newer life may not have come to the topic yet; so there only
-        what is published while we read, from offset ``begun`` on, shows that it does not.
+        a group that the source was read for since we read, from the topic's end at ``begun`` on, shows that
+        it does not. Who reads once cannot wait for that.
         """
-        if await self._way.is_lost(assembler):
+        if await self._way.is_lost(assembler, begun):
             return assembler.behind
         outdated = assembler.outdated
-        if outdated is None or (self._writer.groups.between and outdated.offset < begun):
+        if outdated is None:
+            return None
+        if self._writer.groups.between and begun is not None and not read_since(outdated, begun):
             return None
         return None if await self._strayed(assembler, outdated) else outdated
 

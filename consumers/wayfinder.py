@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from consumers import limits
-from consumers.assembler import group_of
+from consumers.assembler import group_of, read_since
 from consumers.bootstrap import begun_anew, is_there, load_snapshot, resume_offset
 from consumers.groups import Verdict, goes_on_from, judge
 from schemas.errors import CdcError, GaveUpError, OperatorError, SourceError, SourceUnavailableError
@@ -118,19 +118,20 @@ class Wayfinder:
             _log.warning("the source cannot tell whether a backup was restored", reason=error.message)
             return False
 
-    async def is_lost(self, assembler: Assembler) -> bool:
+    async def is_lost(self, assembler: Assembler, begun: int | None) -> bool:
         """Whether a topic that ends with a group below where the cache stands will not lead on from there.
 
         Most often its poller is late, or somebody else published the same once more. But a backup may have
         been restored: then the topic that led the cache here was begun anew, or, where the cache was loaded
-        from the source, the source has lost what it was loaded from. Who cannot ask it learns of that by the
-        group that leads beyond.
+        from the source, the source has lost what it was loaded from. The source says so, and so does a group
+        that it was read for since the topic was seen to end at ``begun``, which was after that load.
         """
-        head = self._writer.groups.head
-        if assembler.behind is None or head is None:
+        head, behind = self._writer.groups.head, assembler.behind
+        if behind is None or head is None:
             return False
         if self._writer.groups.between:
-            lost = await self._has_source_lost(head)
+            told = begun is not None and read_since(behind, begun)
+            lost = told or await self._has_source_lost(head)
         else:
             lost = await self._is_begun_anew()
         if not lost:

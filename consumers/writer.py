@@ -350,4 +350,5 @@ class CacheWriter:
             source_url=self.source_url,
             between=between or offset is None,
             settings=head.settings,
+            exact_nonce=head.exact_nonce,
         )

@@ -52,6 +52,10 @@ FIELD_TEXTS: Final = {
     "prev_settings": "The settings of the group before, where those were others; null: the same.",
     "part": "Which part of what is too large for one record this is, from 0.",
     "parts": "How many parts that has; with more than 1, `after` is a BLOB: a piece of its msgpack encoding.",
+    "exact_nonce": "The random number of the change log's row exact_at, on the group's last record; null "
+    "where that is high.",
+    "read_after": "Where the topic ended just before the source was read for the group, or looked at without "
+    "a change: records before that offset had landed by then; 0 where it is not told.",
 }
 """What each field of an event means."""
 

@@ -45,8 +45,9 @@ CONTROL_OPS: Final = frozenset("hse")
 class Head(msgspec.Struct, frozen=True):
     """A point in the chain of groups: where one leaves a reader.
 
-    ``nonce`` is that of the log row ``change_id``; rows may be newer than it up to ``exact_at``. ``settings``
-    is a digest of what was configured to be published; 0 where that is everything.
+    ``nonce`` is that of the log row ``change_id``; rows may be newer, up to row ``exact_at``, which has
+    ``exact_nonce`` (None where they are not, or from a poller that did not tell yet). ``settings`` is a
+    digest of what was configured to be published; 0 where that is everything.
     """
 
     epoch: int
@@ -55,6 +56,7 @@ class Head(msgspec.Struct, frozen=True):
     nonce: int
     exact_at: int
     settings: int = 0
+    exact_nonce: int | None = None
 
     @property
     def position(self) -> Position:
@@ -72,9 +74,12 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     A group is the state at ``high`` of every key touched in (``prev``, ``high``]; its records carry the same
     epoch, epoch_nonce, prev, high, nonce (of the log row high), prev_nonce (of the log row prev; None from
     pollers that did not tell yet), writer and ``settings`` (see `Head`), ``index`` from 0, and ``last`` on
-    the final one, whose ``exact_at`` says how new the group's rows may be. ``prev_settings`` are those up to
-    prev where they were others; such a group has all tables anew of which something else is published now. A
-    record counts only if it landed at ``offset``. ``ts_ms`` is milliseconds since 1970, UTC.
+    the final one, whose ``exact_at`` says how new the group's rows may be, and whose ``exact_nonce`` is that
+    of this row of the log, where it is not high. ``prev_settings`` are those up to prev where they were
+    others; such a group has all tables anew of which something else is published now. ``read_after`` is where
+    the topic ended just before the source was read for the group, or seen not to have changed: what lies
+    before had landed by then (0: it is not told). A record counts only if it landed at ``offset``. ``ts_ms``
+    is milliseconds since 1970, UTC.
 
     What is too large for one record comes in ``parts`` consecutive ones, alike but for ``index``, ``last``,
     ``offset``, ``exact_at``, ``part`` (from 0) and ``after``, which is then a bin: a piece of what it would
@@ -104,8 +109,18 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     prev_settings: int | None = None
     part: int = 0
     parts: int = 1
+    exact_nonce: int | None = None
+    read_after: int = 0
 
     @property
     def head(self) -> Head:
         """Where this event's group leaves a reader that applied all of it."""
-        return Head(self.epoch, self.epoch_nonce, self.high, self.nonce, self.exact_at, self.settings)
+        return Head(
+            self.epoch,
+            self.epoch_nonce,
+            self.high,
+            self.nonce,
+            self.exact_at,
+            self.settings,
+            self.exact_nonce,
+        )

@@ -244,7 +244,7 @@ def _event(
         prev=39,
         high=50,
         nonce=INTEGER_MAX,
-        exact_at=50,
+        exact_at=55 if last else 50,
         index=index,
         last=last,
         writer=2**62,
@@ -252,6 +252,8 @@ def _event(
         prev_nonce=INTEGER_MIN,
         settings=2**63 - 1,
         prev_settings=None if index else 0,
+        exact_nonce=INTEGER_MIN if last else None,
+        read_after=100,
     )
 
 

@@ -22,7 +22,7 @@ class LogState(msgspec.Struct, frozen=True):
     """What the log says of itself in one read transaction.
 
     ``high`` is its highest change id, ``high_nonce`` that row's; ids up to ``pruned_to`` are gone.
-    ``prev_nonce`` is the nonce of the row asked for, None when there is no such row.
+    ``prev_nonce`` and ``exact_nonce`` are those of the rows asked for, None when there is no such row.
     """
 
     epoch: int
@@ -32,6 +32,7 @@ class LogState(msgspec.Struct, frozen=True):
     high_nonce: int
     pruned_to: int
     prev_nonce: int | None
+    exact_nonce: int | None = None
 
     def continues(self, earlier: LogState) -> bool:
         """Whether this is the log that ended as ``earlier`` says; ``prev_nonce`` is that of its last row."""
@@ -53,7 +54,7 @@ class Backlog(msgspec.Struct, frozen=True):
 
 _STATE_SQL: Final = f"""
 SELECT m.epoch, m.epoch_nonce, m.database_id, l.change_id, l.nonce, m.pruned_to,
-       (SELECT nonce FROM {LOG} WHERE change_id = ?)
+       (SELECT nonce FROM {LOG} WHERE change_id = ?), (SELECT nonce FROM {LOG} WHERE change_id = ?)
 FROM {META} AS m JOIN (SELECT change_id, nonce FROM {LOG} ORDER BY change_id DESC LIMIT 1) AS l"""
 
 # Ids are dense: the ends tell the length, without a scan.
@@ -65,16 +66,26 @@ SELECT (SELECT max(change_id) - min(change_id) + 1 FROM {LOG}),
 _COUNT_SQL: Final = f"SELECT count(*) FROM {LOG} WHERE change_id > ? AND change_id <= ?"
 
 
-async def read_state(transaction: Transaction, prev: int | None) -> LogState:
-    """Read the log's state, and the nonce of row ``prev``.
+async def read_state(transaction: Transaction, prev: int | None, exact: int | None = None) -> LogState:
+    """Read the log's state, and the nonces of the rows ``prev`` and ``exact``.
 
     Raises:
         CaptureStaleError: the log is empty or its description is gone (`Capture.install` heals both).
     """
-    rows = (await transaction.execute(_STATE_SQL, (prev,))).rows
+    rows = (await transaction.execute(_STATE_SQL, (prev, exact))).rows
     if not rows:
         raise CaptureStaleError("the change log is empty", "run `cdc install`")
     return LogState(*rows[0])
+
+
+def rows_of(head: Head) -> tuple[int, int | None]:
+    """Say which rows of the log prove a head, for `read_state`: its own, and the newest that it holds."""
+    return head.change_id, None if head.exact_nonce is None else head.exact_at
+
+
+def has_exact_row(head: Head, state: LogState) -> bool:
+    """Say whether the log, read with `rows_of`, still has the row that the head's rows may be as new as."""
+    return head.exact_at <= state.high and head.exact_nonce in (None, state.exact_nonce)
 
 
 async def read_backlog(transaction: Transaction, prev: int) -> Backlog:
@@ -125,7 +136,7 @@ async def mint_unless_healthy(transaction: Transaction, above: int, seen: Head |
     Returns:
         Whether one was minted: not when somebody else has done so meanwhile, or the log continues ``seen``.
     """
-    state = await read_state(transaction, seen.change_id if seen else None)
+    state = await read_state(transaction, *(rows_of(seen) if seen else (None,)))
     if state.epoch > above:
         return False
     if seen is not None and await _continues(transaction, state, seen):
@@ -140,7 +151,7 @@ async def _continues(transaction: Transaction, state: LogState, seen: Head) -> b
     if seen.change_id <= state.pruned_to:
         # The reader is behind the log's beginning: it rebuilds itself, the log is not at fault.
         return True
-    if state.prev_nonce != seen.nonce or seen.exact_at > state.high:
+    if state.prev_nonce != seen.nonce or not has_exact_row(seen, state):
         return False
     count = (await transaction.execute(_COUNT_SQL, (seen.change_id, state.high))).rows[0][0]
     return count == state.high - seen.change_id

@@ -2,7 +2,7 @@
 
 That is the case for a file in rollback-journal mode, where a commit waits for every reader, and for servers,
 which end a stream that was idle. What is read is never older than what was asked for, but later moments may
-see more: `PiecewiseReader.exact_at` says how far.
+see more: `PiecewiseReader.newest` says how far.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class PiecewiseReader:
         return self._known.skipped
 
     @property
-    def exact_at(self) -> int:
-        """The log's end at the newest moment that was read."""
-        return self._state.high
+    def newest(self) -> LogState:
+        """The log's state at the newest moment that was read."""
+        return self._state
 
     @property
     def settled(self) -> LogState:
@@ -114,9 +114,9 @@ class PiecewiseReader:
         """
         self._known.check_table(name)
 
-    async def state(self, prev: int | None = None) -> LogState:
-        """Read the log's state, and the nonce of row ``prev``."""
-        self._begun = await self._look(prev)
+    async def state(self, prev: int | None = None, exact: int | None = None) -> LogState:
+        """Read the log's state, and the nonces of the rows ``prev`` and ``exact``."""
+        self._begun = await self._look(prev, exact)
         return self._begun
 
     async def rest(self) -> None:
@@ -128,7 +128,7 @@ class PiecewiseReader:
     async def changes(
         self, prev: int, high: int, reread: frozenset[str] = frozenset()
     ) -> AsyncGenerator[Page, None]:
-        """Give every key touched in (prev, high] with its state, which may be as new as ``exact_at``.
+        """Give every key touched in (prev, high] with its state, which may be as new as ``newest``.
 
         Keys come in the order of the log's pieces, so one may come again, in a newer state.
 
@@ -258,8 +258,8 @@ class PiecewiseReader:
             raise RuntimeError("this reader is not open: use it with `async with`")
         return self._first
 
-    async def _look(self, prev: int | None) -> LogState:
-        self._newest = await (await self._now()).state(prev)
+    async def _look(self, prev: int | None, exact: int | None = None) -> LogState:
+        self._newest = await (await self._now()).state(prev, exact)
         return self._newest
 
     @property

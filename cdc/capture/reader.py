@@ -96,9 +96,9 @@ class CaptureReader:
         return await read_references(self._transaction, self._tables)
 
     @property
-    def exact_at(self) -> int:
-        """The log's end: everything that is read is of this moment."""
-        return self.settled.high
+    def newest(self) -> LogState:
+        """The log's state: everything that is read is of this moment."""
+        return self.settled
 
     @property
     def settled(self) -> LogState:
@@ -111,9 +111,9 @@ class CaptureReader:
         """Whether the same tables are captured in the same way."""
         return self._tables == other._tables and self._registered == other._registered
 
-    async def state(self, prev: int | None = None) -> LogState:
-        """Read the log's state, and the nonce of row ``prev``."""
-        self._state = await read_state(self._transaction, prev)
+    async def state(self, prev: int | None = None, exact: int | None = None) -> LogState:
+        """Read the log's state, and the nonces of the rows ``prev`` and ``exact``."""
+        self._state = await read_state(self._transaction, prev, exact)
         return self._state
 
     async def rest(self) -> None:

@@ -25,8 +25,8 @@ class SourceReader(Protocol):
         ...
 
     @property
-    def exact_at(self) -> int:
-        """The log's end at the newest moment that was read."""
+    def newest(self) -> LogState:
+        """The log's state at the newest moment that was read."""
         ...
 
     @property
@@ -42,8 +42,8 @@ class SourceReader(Protocol):
         """Refuse a table that is not captured."""
         ...
 
-    async def state(self, prev: int | None = None) -> LogState:
-        """Read the log's state, and the nonce of row ``prev``."""
+    async def state(self, prev: int | None = None, exact: int | None = None) -> LogState:
+        """Read the log's state, and the nonces of the rows ``prev`` and ``exact``."""
         ...
 
     async def rest(self) -> None:
@@ -62,7 +62,7 @@ class SourceReader(Protocol):
     def changes(
         self, prev: int, high: int, reread: frozenset[str] = frozenset()
     ) -> AsyncGenerator[Page, None]:
-        """Give every key touched in (prev, high] with its state, which may be as new as ``exact_at``.
+        """Give every key touched in (prev, high] with its state, which may be as new as ``newest``.
 
         Tables in ``reread`` come whole.
         """

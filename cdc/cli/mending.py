@@ -151,7 +151,7 @@ async def _mend_batch(capture: Capture, hand: Hand, batch: list[Key], done: Mend
                 _check_settings(standing, reader, todo)
                 pending = await _pending(reader, standing.change_id, todo)
                 rows = await _read(reader, [key for key in todo if key not in pending])
-                exact_at = reader.exact_at
+                exact_at = reader.newest.high
                 if exact_at > state.high:
                     # Some may be newer than the others: what was touched meanwhile is the log's, too.
                     pending |= await _pending(reader, state.high, todo)

@@ -101,10 +101,10 @@ class TailedGroups:
         del key, reason, record
         self._add(Op.QUARANTINED, table, b"", change_id, ts_ms)
 
-    def end(self, exact_at: int) -> Head:
+    def end(self, exact_at: int, exact_nonce: int | None = None) -> Head:
         """The group is whole."""
-        # The event's head has it.
-        del exact_at
+        # The event's head has them.
+        del exact_at, exact_nonce
         group, event = self._group, self._seen()
         if group is None:
             raise RuntimeError("no group is open")

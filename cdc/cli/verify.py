@@ -189,7 +189,7 @@ class SourceSeen:
     @property
     def exact_at(self) -> int:
         """The log's end at the newest moment that was read."""
-        return self._reader.exact_at
+        return self._reader.newest.high
 
     @property
     def settings(self) -> int:

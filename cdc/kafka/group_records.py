@@ -38,9 +38,12 @@ class GroupRecords:
         writer: the poller's life.
         head: where the group leads to; may be set anew until the last page is sent.
         prev: where it begins.
+        read_after: where the topic ended just before the source was read.
     """
 
-    def __init__(self, sender: Sender, encoding: Encoding, writer: int, head: Head, prev: Head) -> None:
+    def __init__(
+        self, sender: Sender, encoding: Encoding, writer: int, head: Head, prev: Head, read_after: int
+    ) -> None:
         self.head = head
         self.sent_bytes = 0
         self._sender = sender
@@ -52,6 +55,7 @@ class GroupRecords:
         self._prev_settings = None if prev.settings == head.settings else prev.settings
         self._epoch, self._epoch_nonce = head.epoch, head.epoch_nonce
         self._nonce = head.nonce
+        self._read_after = read_after
 
     async def send(self, page: list[Change], *, last: bool) -> None:
         """Sends a page of changes; ``last``: the group ends with it."""
@@ -156,4 +160,8 @@ class GroupRecords:
             self._prev_nonce,
             self.head.settings,
             self._prev_settings,
+            0,
+            1,
+            self.head.exact_nonce,
+            self._read_after,
         )

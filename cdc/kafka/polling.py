@@ -239,6 +239,8 @@ async def _follow(
         if time.monotonic() - looked >= publication.looks.seconds or publication.looks.sent_much:
             await publication.look_for_snapshot()
             looked = time.monotonic()
+        # What follows says that the source is still where the chain stands, or leads on.
+        publication.source_is_looked_at()
         if await capture.data_changed() or publication.wants_snapshot or upkeep.wants_a_look():
             polled = await poller.poll(publication if publication.wants_snapshot else None)
         await publication.clean_up()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Self
 import structlog
 from aiokafka import AIOKafkaProducer
 from msgspec import Raw
-from msgspec.structs import replace
 
 from cdc import limits
 from cdc.capture.leases import TOPIC, Reader
@@ -20,7 +19,7 @@ from cdc.kafka.group_records import GroupRecords
 from cdc.kafka.retention import Looks, read_standing, renewal_reason, topic_retention
 from cdc.kafka.sender import DisplacedError, Sender, StrodeOverError
 from cdc.kafka.snapshots import SnapshotWriter, write_changes, write_rows
-from cdc.plan import log_head
+from cdc.plan import as_new_as, log_head
 from schemas.errors import OperatorError
 from schemas.event import Head, Op
 from schemas.manifests import newest_snapshot
@@ -90,6 +89,8 @@ class KafkaPublication:
         """When `look_for_snapshot` is to be called."""
         self.beats = False
         """Whether to send heartbeats while a snapshot is written: others take over from a silent poller."""
+        self._read_after = 0
+        """Where the topic ended, as far as we know, when the source was last looked at."""
         self._uncleaned = False
         """Snapshots may have become old since the last `clean_up`."""
         self._broken = False
@@ -120,6 +121,10 @@ class KafkaPublication:
     def head(self) -> Head | None:
         """Where the next group must chain."""
         return self._head
+
+    def source_is_looked_at(self) -> None:
+        """Readers are told: what lies before our next record landed before this."""
+        self._read_after = self._sender.next_offset or 0
 
     def covers(self, head: Head) -> bool:
         """Whether the chain leads to ``head`` or beyond, and has a snapshot to start from."""
@@ -174,7 +179,7 @@ class KafkaPublication:
         return {table.name: table.settings for table in found.tables}
 
     async def publish(
-        self, head: Head, prev: int, pages: AsyncIterator[list[Change]], exact_at: Callable[[], int]
+        self, head: Head, prev: int, pages: AsyncIterator[list[Change]], newest: Callable[[], LogState]
     ) -> int:
         """Publishes one whole group; when this returns it is acknowledged, and it counts."""
         self.tried = head
@@ -188,7 +193,7 @@ class KafkaPublication:
             if held and page:
                 await group.send(held, last=False)
             held = page or held
-        head = replace(head, exact_at=exact_at())
+        head = as_new_as(head, newest())
         group.head = head
         if held:
             await group.send(held, last=True)
@@ -337,7 +342,7 @@ class KafkaPublication:
                 raise StrodeOverError("another poller published beyond the snapshot's end in one group")
             try:
                 async with aclosing(reader.changes(head.change_id, state.high)) as pages:
-                    await self.publish(wanted, head.change_id, pages, lambda: reader.exact_at)
+                    await self.publish(wanted, head.change_id, pages, lambda: reader.newest)
             except DisplacedError:
                 if not tries_left:
                     raise
@@ -345,7 +350,7 @@ class KafkaPublication:
                 return
 
     def _group(self, head: Head, prev: Head) -> GroupRecords:
-        return GroupRecords(self._sender, self._encoding, self.writer, head, prev)
+        return GroupRecords(self._sender, self._encoding, self.writer, head, prev, self._read_after)
 
     async def _chain_now(self, wanted: Head, stood: tuple[int, int | None], least: int = 0) -> Head:
         """Where the chain stands after chunks were written: a running poller went on with it meanwhile.

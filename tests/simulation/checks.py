@@ -77,6 +77,8 @@ class Checks:
         """The same, of those that were told so."""
         self._lost: dict[str, _Row] = {}
         """By cache: where it stood when it was told that the source has lost that."""
+        self._restored: list[tuple[float, int, tuple[int, int], int]] = []
+        """Restores of backups: when, into which life of the log (epoch, and with its nonce), its last id."""
         self._strangers: set[str] = set()
         """Caches that were not loaded from the topic of now since the one before was deleted."""
         self._given: dict[int, set[int]] = {}
@@ -141,6 +143,11 @@ class Checks:
                 break
             self._parents[row.change_id, row.nonce] = (before.change_id, before.nonce)
 
+    def moments(self, first: int, last: int) -> list[Contents]:
+        """The states of the database, in its history up to now, whose log ended at one of these ids."""
+        rows = [row for row in self.world.source.now.log if first <= row.change_id <= last]
+        return [self._truth[at] for row in rows if (at := (row.change_id, row.nonce)) in self._truth]
+
     def _comes_from(self, row: _Row, earlier: _Row) -> bool:
         """Whether a row of the log was written in a history that has the earlier one."""
         at: _Row | None = row
@@ -181,6 +188,12 @@ class Checks:
         # Each reader of the log counts on from its own epoch: the topic's poller, and the embedded cache.
         self.incidents += 1 + ("embedded" in self.world.cache_names)
         self._incident_at = self.world.loop.now
+
+    def restored(self, contents: Contents) -> None:
+        """A backup takes the place of the database."""
+        if contents.meta is not None and contents.log:
+            life, end = contents.meta[:2], contents.log[-1].change_id
+            self._restored.append((self.world.loop.now, life[0], life, end))
 
     def begun_anew(self) -> None:
         """The topic is deleted together with what was published after a backup.
@@ -340,7 +353,7 @@ class Checks:
         if not before.between or topic is None or name == "embedded":
             return False
         stood, life = (before.change_id, before.nonce), (before.epoch, before.epoch_nonce)
-        if self._lost.get(name) == stood:
+        if self._lost.get(name) == stood or self._was_below(name, before):
             return True
         for event in _counting(topic):
             # Also one whose end has not come yet.
@@ -353,6 +366,17 @@ class Checks:
                 if strides and asked and self._proved.get(name) != (stood, ends):
                     return True
         return False
+
+    def _was_below(self, name: str, before: Checkpoint) -> bool:
+        """Whether the source was, since a cache was loaded from it, where that cannot have come from.
+
+        A poller that looked at it then tells so, whatever was restored later.
+        """
+        stood, loaded_at = (before.epoch, before.epoch_nonce), self._files[name].made_at
+        return any(
+            at >= loaded_at and (epoch < before.epoch or (life == stood and end < before.change_id))
+            for at, epoch, life, end in self._restored
+        )
 
     def arrived(self) -> bool:
         """Whether every cache is where the source is."""

@@ -71,6 +71,7 @@ FOUND_AT = {
     "index_entries_stay": 6,
     "pieces_without_exact_at": 2,
     "exact_at_of_the_groups_beginning": 2,
+    "nonce_of_exact_at_ignored": 175,
     "loads_that_do_not_catch_up": 14,
     "catching_up_once_is_enough": 40,
     "deleted_rows_stay_in_a_load": 7,

@@ -78,6 +78,9 @@ class Broker:
         self.away_until = 0.0
         self.batches_landed = 0
 
+    def landed(self, topic: str, entries: list[tuple[bytes | None, bytes | None]]) -> None:
+        """Somebody may watch what lands."""
+
     @property
     def away(self) -> bool:
         return self.world.loop.now < self.away_until
@@ -210,6 +213,7 @@ class SimProducer:
         base = broker.topics[topic].append(sent.entries, self.world.loop.now)
         broker.batches_landed += 1
         world.note("broker", "%s[%d..%d] of %s", topic, base, base + len(sent.entries) - 1, self.process.name)
+        broker.landed(topic, sent.entries)
         if not self.idempotent and world.rng.random() < 0.1:
             world.loop.call_outside(world.wire_seconds() * 2, self._land_again, topic, sent)
         offset = -1 if world.faults.answers and world.rng.random() < 0.01 else base

@@ -602,7 +602,7 @@ def lives_told_by_their_number_alone(put: Put) -> None:
         if head is not None and head.epoch == state.epoch:
             head = _replace(head, epoch_nonce=state.epoch_nonce)
             if head.change_id <= state.high:
-                state = _replace(state, prev_nonce=head.nonce)
+                state = _replace(state, prev_nonce=head.nonce, exact_nonce=head.exact_nonce)
         return plan(head, state)
 
     put(cdc.poller, "plan_poll", blind)
@@ -615,7 +615,7 @@ def log_nonce_ignored(put: Put) -> None:
 
     def blind(head: Any, state: Any) -> Any:
         if head is not None and head.change_id <= state.high:
-            state = _replace(state, prev_nonce=head.nonce)
+            state = _replace(state, prev_nonce=head.nonce, exact_nonce=head.exact_nonce)
         return plan(head, state)
 
     put(cdc.poller, "plan_poll", blind)
@@ -983,10 +983,7 @@ def index_entries_stay(put: Put) -> None:
 def pieces_without_exact_at(put: Put) -> None:
     """What was read in several moments is said to be exact where the log was read first."""
 
-    def exact_at(self: PiecewiseReader) -> int:
-        return self._begun.high if self._begun is not None else 0
-
-    put(PiecewiseReader, "exact_at", property(exact_at))
+    put(PiecewiseReader, "newest", property(lambda self: self._begun or self._state))
 
 
 @mutant
@@ -995,9 +992,18 @@ def exact_at_of_the_groups_beginning(put: Put) -> None:
     original = Assembler._end
 
     def end(self: Assembler, event: Any, interrupted: Any) -> Any:
-        return original(self, msgspec.structs.replace(event, exact_at=event.high), interrupted)
+        return original(
+            self, msgspec.structs.replace(event, exact_at=event.high, exact_nonce=None), interrupted
+        )
 
     put(Assembler, "_end", end)
+
+
+@mutant
+def nonce_of_exact_at_ignored(put: Put) -> None:
+    """A log that was restored to below rows that were read, and grew past them, is taken to go on."""
+    plan = cdc.plan.plan_poll
+    put(cdc.poller, "plan_poll", lambda head, state: plan(head and _replace(head, exact_nonce=None), state))
 
 
 @mutant

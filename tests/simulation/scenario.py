@@ -7,6 +7,7 @@ import gc
 import random
 from typing import TYPE_CHECKING, Any
 
+from schemas.codec import decode_event
 from tests.simulation.checks import ViolationError
 from tests.simulation.leases import LEASE_SECONDS
 from tests.simulation.loop import PROCESS
@@ -43,6 +44,17 @@ _RESTORED_BELOW_RATE = 0.2
 """Of seeds, and times a second in those that the source is restored to below where a node loaded from it."""
 
 
+_RESTORED_BETWEEN_SHARE = 0.3
+_RESTORED_BETWEEN = 0.4
+"""Of seeds that read in short moments, and of the groups there whose rows are newer than their end."""
+
+_BACK_AT_MOST = 20
+"""Transactions by which a restored source grows past what was read of it."""
+
+_BUSY_RATE = 15.0
+"""Transactions a second where moments are to differ."""
+
+
 class Scenario:
     """One seed from beginning to end."""
 
@@ -65,6 +77,10 @@ class Scenario:
             self.cells = _KEYS
         self.rates: dict[str, float] = {"transaction": rng.choice((1.0, 3.0, 8.0))}
         world.short_reads = random.Random(f"short reads {world.seed}").random() < SHORT_READS
+        self.restoring_between = random.Random(f"restored between {world.seed}")
+        if world.short_reads and self.restoring_between.random() < _RESTORED_BETWEEN_SHARE:
+            world.broker.landed = self._look_for_newer_rows
+            self.rates["transaction"] = _BUSY_RATE
         share = rng.choice((0.1, 0.3, 0.5))
         disaster = rng.random() < 0.2
         for name, rate in RATES.items():
@@ -263,6 +279,30 @@ class Scenario:
             # Or they notice it before the node does.
             world.loop.call_outside(seconds, self._rest_pollers, 0.5)
             world.loop.call_outside(seconds, self._exchange, before, False)
+
+    def _look_for_newer_rows(self, topic: str, entries: list[tuple[bytes | None, bytes | None]]) -> None:
+        if topic != self.world.topics.events or self.restoring_between.random() > _RESTORED_BETWEEN:
+            return
+        event = decode_event(entries[-1][1] or b"")
+        if event.last and event.high < event.exact_at:
+            self.world.loop.call_outside(0.0, self._restore_between, event.high, event.exact_at)
+
+    def _restore_between(self, high: int, exact_at: int) -> None:
+        """Pollers die just behind a group whose rows are newer than its end, and a backup from between the
+        two is restored, which grows past both.
+        """
+        world = self.world
+        backups = world.checks.moments(high, exact_at - 1)
+        if world.loop.now >= self.end_at or world.failure is not None or world.source.locked or not backups:
+            return
+        for poller in self.pollers:
+            poller.kill()
+        self._put_in_place(self.restoring_between.choice(backups))
+        past = exact_at + self.restoring_between.randint(-2, 2)
+        for _ in range(_BACK_AT_MOST):
+            log = world.source.now.log
+            if log and log[-1].change_id < past:
+                self.transaction()
 
     def rebuild_from_source(self) -> None:
         node = self.nodes[0]

@@ -207,6 +207,7 @@ class SimSource:
         self.now = backup
         self.exchanged = True
         self.version += 1
+        self.world.checks.restored(backup)
 
     def replace(self) -> None:
         """Another database under the same URL."""
@@ -338,9 +339,9 @@ class SimTransaction:
         if sql is capture_log._STATE_SQL:
             if not log or contents.meta is None:
                 return []
-            nonce = next((row.nonce for row in log if row.change_id == args[0]), None)
+            nonces = [next((row.nonce for row in log if row.change_id == asked), None) for asked in args]
             epoch, epoch_nonce, database_id, pruned_to = contents.meta
-            return [(epoch, epoch_nonce, database_id, log[-1].change_id, log[-1].nonce, pruned_to, nonce)]
+            return [(epoch, epoch_nonce, database_id, log[-1].change_id, log[-1].nonce, pruned_to, *nonces)]
         if sql is capture_log._COUNT_SQL:
             return [(sum(args[0] < row.change_id <= args[1] for row in log),)]
         if sql is reader._RANGE_SQL:

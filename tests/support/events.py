@@ -47,6 +47,8 @@ def group(
     epoch_nonce: int = 11,
     truncate: bool = False,
     exact_at: int | None = None,
+    exact_nonce: int | None = None,
+    read_after: int = 0,
     op: str = Op.HEARTBEAT,
     nonce: int | None = None,
     prev_nonce: int | None = None,
@@ -96,6 +98,8 @@ def group(
             offset=base + index,
             prev_nonce=nonce_of(prev) if prev_nonce is None else prev_nonce,
             settings=settings,
+            exact_nonce=exact_nonce,
+            read_after=read_after,
         )
         start = base if landed is None else landed
         records.append(Landed(start + index, key, encode_event(event)))

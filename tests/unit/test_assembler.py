@@ -280,9 +280,9 @@ def test_a_truncation_forgets_what_the_batch_held_of_the_table():
 
 def test_exact_at_never_goes_back():
     subject = assembler()
-    feed(subject, group(0, 0, 3, [(1, "a")], exact_at=9) + group(1, 3, 5, [(2, "b")]))
+    feed(subject, group(0, 0, 3, [(1, "a")], exact_at=9, exact_nonce=8) + group(1, 3, 5, [(2, "b")]))
     assert subject.groups.head is not None
-    assert subject.groups.head.exact_at == 9
+    assert (subject.groups.head.exact_at, subject.groups.head.exact_nonce) == (9, 8)
 
 
 def test_feeding_stops_when_enough_rows_were_added():

@@ -49,6 +49,14 @@ def test_a_log_that_ends_below_what_rows_were_read_at_begins_a_new_epoch():
     assert plan_poll(ahead, log(7, 5)) == Changes(prev=5, high=7)
 
 
+def test_a_log_whose_row_up_to_which_rows_were_read_is_another_one_begins_a_new_epoch():
+    """It was restored to below that, and has grown past it again."""
+    ahead = replace(head(5), exact_at=7, exact_nonce=nonce_of(7))
+    assert isinstance(plan_poll(ahead, log(9, 5, exact_nonce=1)), NewEpoch)
+    assert isinstance(plan_poll(ahead, log(9, 5, exact_nonce=None)), NewEpoch)
+    assert plan_poll(ahead, log(9, 5, exact_nonce=nonce_of(7))) == Changes(prev=5, high=9)
+
+
 @pytest.mark.parametrize(
     "state",
     [

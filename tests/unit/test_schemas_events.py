@@ -73,6 +73,8 @@ def events(op, key, after):
         prev_settings=st.none() | integers,
         last=st.booleans(),
         prev_nonce=st.none() | integers,
+        exact_nonce=st.none() | integers,
+        read_after=integers,
     )
 
 
@@ -108,11 +110,13 @@ PLAIN = ChangeEvent(
     prev_settings=16,
     part=0,
     parts=1,
+    exact_nonce=17,
+    read_after=18,
 )
 PLAIN_HEX = (
-    "dc001701a175"  # version and op
+    "dc001901a175"  # version and op
     "a1749101c081a16102"  # table, key, before, after
-    "030405060708090a0bc30c0d0e0f100001"
+    "030405060708090a0bc30c0d0e0f1000011112"
 )
 
 
@@ -197,7 +201,7 @@ def test_a_version_that_never_was_is_no_event(version):
 
 def test_fields_that_a_later_minor_version_appends_are_ignored():
     data = encode_event(PLAIN)
-    assert decode_event(b"\xdc\x00\x18" + data[3:] + b"\xa3new") == PLAIN
+    assert decode_event(b"\xdc\x00\x1a" + data[3:] + b"\xa3new") == PLAIN
     document = json.loads(encode_event_json(PLAIN))
     assert decode_event(json.dumps({**document, "new": 1}).encode()) == PLAIN
 
@@ -270,7 +274,9 @@ def test_a_row_image_is_stored_without_decoding_it():
 
 
 def test_the_head_of_a_group_says_where_it_leaves_a_reader():
-    assert PLAIN.head == Head(epoch=5, epoch_nonce=6, change_id=8, nonce=9, exact_at=10, settings=15)
+    assert PLAIN.head == Head(
+        epoch=5, epoch_nonce=6, change_id=8, nonce=9, exact_at=10, settings=15, exact_nonce=17
+    )
     assert PLAIN.head.position == Position(5, 8)
 
 
