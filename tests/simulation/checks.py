@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from consumers.meta import QUARANTINE_TABLE, Checkpoint, read_checkpoint, read_definitions
 from schemas import RowEncoder, encode_key
 from schemas.codec import decode_event
+from schemas.event import Op
 from schemas.keys import record_key
 from tests.simulation.bounds import held
 from tests.simulation.leases import LEASE_SECONDS, is_live, now_ms
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
     from cdc.capture.table import Table
     from consumers.groups import Group
-    from schemas.event import Head
-    from tests.simulation.kafka import Topic
+    from schemas.event import ChangeEvent, Head
+    from tests.simulation.kafka import Entries, Topic
     from tests.simulation.redb import File
     from tests.simulation.source import Contents
     from tests.simulation.world import World
@@ -79,6 +80,12 @@ class Checks:
         """By cache: where it stood when it was told that the source has lost that."""
         self._restored: list[tuple[float, int, tuple[int, int], int]] = []
         """Restores of backups: when, into which life of the log (epoch, and with its nonce), its last id."""
+        self._chain: Head | None = None
+        """Where the last whole group of the topic leads."""
+        self._run: list[ChangeEvent] = []
+        self._was_deleted = False
+        """The topic is not the first one any more: batches that were on their way to that may land in it."""
+        world.broker.watchers.append(self._landed)
         self._strangers: set[str] = set()
         """Caches that were not loaded from the topic of now since the one before was deleted."""
         self._given: dict[int, set[int]] = {}
@@ -143,6 +150,10 @@ class Checks:
                 break
             self._parents[row.change_id, row.nonce] = (before.change_id, before.nonce)
 
+    def stands(self, name: str) -> Checkpoint | None:
+        """Where a cache stands, as its readers see it."""
+        return self._before.get(name)
+
     def moments(self, first: int, last: int) -> list[Contents]:
         """The states of the database, in its history up to now, whose log ended at one of these ids."""
         rows = [row for row in self.world.source.now.log if first <= row.change_id <= last]
@@ -195,6 +206,29 @@ class Checks:
             life, end = contents.meta[:2], contents.log[-1].change_id
             self._restored.append((self.world.loop.now, life[0], life, end))
 
+    def _landed(self, topic: str, base: int, entries: Entries) -> None:
+        """Whole groups that count chain, whoever wrote them, and a life begins with a snapshot."""
+        if topic != self.world.topics.events or self._was_deleted:
+            return
+        for offset, (_, value) in enumerate(entries, base):
+            event, run = decode_event(value or b""), self._run
+            if event.offset != offset:
+                continue
+            goes_on = run and (event.writer, offset) == (run[-1].writer, run[-1].offset + 1)
+            self._run = [event] if event.index == 0 else [*run, event] if goes_on else []
+            if self._run and event.last:
+                self._run = []
+                self._check_chain(event)
+
+    def _check_chain(self, event: ChangeEvent) -> None:
+        stood, self._chain = self._chain, event.head
+        if event.op == Op.SNAPSHOT:
+            return
+        if stood is None or (stood.epoch, stood.epoch_nonce) != (event.epoch, event.epoch_nonce):
+            self.world.fail(f"a life of the log begins at offset {event.offset} without a snapshot")
+        elif (stood.change_id, stood.nonce) != (event.prev, event.prev_nonce):
+            self.world.fail(f"the chain is broken at offset {event.offset}: {stood.position} to {event.prev}")
+
     def begun_anew(self) -> None:
         """The topic is deleted together with what was published after a backup.
 
@@ -214,6 +248,7 @@ class Checks:
         Nor about one whose first load is under way, from a snapshot of the topic that is gone.
         """
         self._strangers |= self.world.cache_names
+        self._was_deleted = True
 
     def minted(self) -> None:
         self.mints += 1

@@ -31,6 +31,9 @@ class Record(NamedTuple):
     timestamp: int = 0
 
 
+Entries = list[tuple[bytes | None, bytes | None]]
+
+
 class Landed(NamedTuple):
     """As much of RecordMetadata as is read."""
 
@@ -50,7 +53,7 @@ class Topic:
     def end(self) -> int:
         return self.start + len(self.records)
 
-    def append(self, entries: list[tuple[bytes | None, bytes | None]], now_s: float) -> int:
+    def append(self, entries: Entries, now_s: float) -> int:
         base = self.end
         now_ms = int(now_s * 1000)
         self.records += [Record(base + i, key, value, now_ms) for i, (key, value) in enumerate(entries)]
@@ -77,9 +80,8 @@ class Broker:
         self.topics: dict[str, Topic] = {}
         self.away_until = 0.0
         self.batches_landed = 0
-
-    def landed(self, topic: str, entries: list[tuple[bytes | None, bytes | None]]) -> None:
-        """Somebody may watch what lands."""
+        self.watchers: list[Callable[[str, int, Entries], None]] = []
+        """Called with whatever lands: the topic, the first offset, keys and values."""
 
     @property
     def away(self) -> bool:
@@ -213,7 +215,8 @@ class SimProducer:
         base = broker.topics[topic].append(sent.entries, self.world.loop.now)
         broker.batches_landed += 1
         world.note("broker", "%s[%d..%d] of %s", topic, base, base + len(sent.entries) - 1, self.process.name)
-        broker.landed(topic, sent.entries)
+        for watch in broker.watchers:
+            watch(topic, base, sent.entries)
         if not self.idempotent and world.rng.random() < 0.1:
             world.loop.call_outside(world.wire_seconds() * 2, self._land_again, topic, sent)
         offset = -1 if world.faults.answers and world.rng.random() < 0.01 else base

@@ -36,6 +36,7 @@ from cdc.capture.bounded import Carried, Following, Newest, Refill
 from cdc.capture.piecewise import PiecewiseReader
 from cdc.kafka.chain import ChainEnd
 from cdc.kafka.publication import KafkaPublication
+from cdc.kafka.retention import Looks
 from cdc.kafka.sender import Sender
 from cdc.plan import Changes, Load
 from consumers.applier import Applier
@@ -128,8 +129,7 @@ def old_epochs_applied(put: Put) -> None:
     put(consumers.groups, "judge", lambda *a, **kw: _unless(judge(*a, **kw), Verdict.OLD_EPOCH))
 
 
-# Not registered: no seed that shows it is known yet (README.md).
-@unseen
+@mutant
 def nonce_of_prev_ignored(put: Put) -> None:
     """A group that follows on another row of the log, of the same id, is applied (as first written)."""
     judge = consumers.groups.judge
@@ -140,8 +140,7 @@ def nonce_of_prev_ignored(put: Put) -> None:
     put(consumers.groups, "judge", blind)
 
 
-# Not registered: no seed that shows it is known yet (README.md).
-@unseen
+@mutant
 def groups_overlap_at_any_time(put: Put) -> None:
     """A group may begin before the position, wherever that comes from (the plan)."""
     judge = consumers.groups.judge
@@ -514,10 +513,11 @@ def snapshots_read_on_too_late(put: Put) -> None:
     put(cdc.kafka.publication, "Announcement", late)
 
 
-@unseen
+@mutant
 def no_snapshot_after_retention(put: Put) -> None:
-    """Nobody looks whether the snapshot's announcement is still there (the code as first written)."""
+    """Nobody looks again whether the snapshot's announcement is still there (the code as first written)."""
     put(limits, "SNAPSHOT_LOOK_SECONDS", 1e9)
+    put(Looks, "looked", lambda self, _: setattr(self, "seconds", 1e9))
 
 
 # The poller.
@@ -538,7 +538,7 @@ def poller_counts_any_record(put: Put) -> None:
     put(cdc.kafka.publication, "chain_end", any_record)
 
 
-@unseen
+@mutant
 def poller_counts_half_groups(put: Put) -> None:
     """A poller goes on from the last record that counts, whether or not its group is whole."""
 
@@ -653,7 +653,7 @@ def new_epoch_without_a_load(put: Put) -> None:
     put(cdc.poller, "plan_poll", thrifty)
 
 
-@unseen
+@mutant
 def epoch_minted_without_a_second_look(put: Put) -> None:
     """Every poller that finds fault mints, though another one has done so meanwhile."""
 

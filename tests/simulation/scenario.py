@@ -12,11 +12,13 @@ from tests.simulation.checks import ViolationError
 from tests.simulation.leases import LEASE_SECONDS
 from tests.simulation.loop import PROCESS
 from tests.simulation.settings import BOUNDED, SETTINGS
+from tests.simulation.staged import comes_late, stage
 from tests.simulation.world import World, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.simulation.kafka import Entries
     from tests.simulation.loop import Process
     from tests.simulation.source import Contents
     from tests.simulation.world import Role
@@ -69,6 +71,8 @@ class Scenario:
         self.begun_anew = self.beginning_anew.random() < _BEGUN_ANEW_SHARE
         self.restoring_below = random.Random(f"restored below {world.seed}")
         self.restored_below = self.restoring_below.random() < _RESTORED_BELOW_SHARE
+        self.is_still = False
+        """The application does not write."""
         self.cells = 1000
         if world.seed % 19 in _BOUNDED:
             self.settings = (*BOUNDED, SETTINGS[0])
@@ -79,7 +83,7 @@ class Scenario:
         world.short_reads = random.Random(f"short reads {world.seed}").random() < SHORT_READS
         self.restoring_between = random.Random(f"restored between {world.seed}")
         if world.short_reads and self.restoring_between.random() < _RESTORED_BETWEEN_SHARE:
-            world.broker.landed = self._look_for_newer_rows
+            world.broker.watchers.append(self._look_for_newer_rows)
             self.rates["transaction"] = _BUSY_RATE
         share = rng.choice((0.1, 0.3, 0.5))
         disaster = rng.random() < 0.2
@@ -113,6 +117,7 @@ class Scenario:
             self._begin_anew_later()
         if self.restored_below:
             self._restore_below_later()
+        stage(self)
         world.run(lambda: False, self.end_at)
         self.quiet()
 
@@ -128,6 +133,9 @@ class Scenario:
                 role.process.steps_left = None
                 role.process.paused = False
             role.start()
+        if comes_late(self):
+            self.truncate_wholly()
+            world.add_node().start()
         # What is on the wire still lands now and then.
         if not world.run(world.checks.arrived, self.end_at + QUIET_SECONDS_MAX):
             world.fail(f"not everybody arrived within {QUIET_SECONDS_MAX:g} s without faults")
@@ -145,9 +153,14 @@ class Scenario:
             self._schedule(name)
 
     def transaction(self) -> None:
-        rng = self.world.rng
+        if not self.is_still:
+            rng = self.world.rng
+            self.write(rng, rng.choice((1, 1, 2, 3, 8)))
+
+    def write(self, rng: random.Random, changes_max: int) -> None:
+        """Somebody commits."""
         changes: list[tuple[str, int, tuple[Any, ...] | None]] = []
-        for _ in range(rng.choice((1, 1, 2, 3, 8))):
+        for _ in range(changes_max):
             table = rng.choice("ab")
             key = rng.randrange(_KEYS)
             definition = self.world.source.now.schema.get(table)
@@ -272,7 +285,7 @@ class Scenario:
         if world.loop.now >= self.end_at or world.failure is not None or world.source.locked:
             return
         before = world.source.now
-        self._put_in_place(backup)
+        self.put_in_place(backup)
         self.transaction()
         if back:
             seconds = self.restoring_below.uniform(0.2, 1.5)
@@ -280,7 +293,7 @@ class Scenario:
             world.loop.call_outside(seconds, self._rest_pollers, 0.5)
             world.loop.call_outside(seconds, self._exchange, before, False)
 
-    def _look_for_newer_rows(self, topic: str, entries: list[tuple[bytes | None, bytes | None]]) -> None:
+    def _look_for_newer_rows(self, topic: str, _: int, entries: Entries) -> None:
         if topic != self.world.topics.events or self.restoring_between.random() > _RESTORED_BETWEEN:
             return
         event = decode_event(entries[-1][1] or b"")
@@ -297,7 +310,7 @@ class Scenario:
             return
         for poller in self.pollers:
             poller.kill()
-        self._put_in_place(self.restoring_between.choice(backups))
+        self.put_in_place(self.restoring_between.choice(backups))
         past = exact_at + self.restoring_between.randint(-2, 2)
         for _ in range(_BACK_AT_MOST):
             log = world.source.now.log
@@ -315,9 +328,9 @@ class Scenario:
 
     def restore(self) -> None:
         if self.world.source.backups:
-            self._put_in_place(self.world.rng.choice(self.world.source.backups))
+            self.put_in_place(self.world.rng.choice(self.world.source.backups))
 
-    def _put_in_place(self, backup: Contents) -> None:
+    def put_in_place(self, backup: Contents) -> None:
         source = self.world.source
         source.restore(backup)
         newest = source.now.log[-1:]
@@ -383,6 +396,12 @@ class Scenario:
         if topic is not None and topic.records:
             rng = self.world.rng
             topic.truncate(rng.choice((rng.randint(topic.start, topic.end), topic.end)))
+            self.world.note("broker", "retention: topic %s begins at %s", topic.name, topic.start)
+
+    def truncate_wholly(self) -> None:
+        topic = self.world.broker.topics.get(self.world.topics.events)
+        if topic is not None:
+            topic.truncate(topic.end)
             self.world.note("broker", "retention: topic %s begins at %s", topic.name, topic.start)
 
     def delete_topics(self) -> None:
