@@ -25,6 +25,7 @@ import consumers.bootstrap
 import consumers.bounded
 import consumers.eviction
 import consumers.groups
+import consumers.node
 import consumers.wayfinder
 import consumers.writer
 import schemas.manifests
@@ -70,20 +71,11 @@ def mutant(make: Callable[[Put], None]) -> Callable[[Put], None]:
     return make
 
 
-UNSEEN: dict[str, Callable[[Put], None]] = {}
-"""Mistakes that were found once, and that no seed is known to show since the scenario has changed."""
-
-
-def unseen(make: Callable[[Put], None]) -> Callable[[Put], None]:
-    UNSEEN[make.__name__] = make
-    return make
-
-
 @contextlib.contextmanager
 def mutated(name: str) -> Iterator[None]:
     """Puts a mutant in place; inside `seams.simulated`."""
     with contextlib.ExitStack() as stack:
-        make = MUTANTS.get(name) or UNSEEN[name]
+        make = MUTANTS[name]
         make(lambda where, what, value: stack.enter_context(mock.patch.object(where, what, value)))
         yield
 
@@ -997,6 +989,20 @@ def exact_at_of_the_groups_beginning(put: Put) -> None:
         )
 
     put(Assembler, "_end", end)
+
+
+@mutant
+def any_group_shows_that_the_source_was_restored(put: Put) -> None:
+    """A group that is below where a cache was loaded is believed, whenever the source was read for it."""
+    put(consumers.node, "read_since", lambda *_: True)
+    put(consumers.wayfinder, "read_since", lambda *_: True)
+
+
+@mutant
+def nothing_shows_that_the_source_was_restored(put: Put) -> None:
+    """A cache without a source to ask waits for a group that leads beyond it (as first written)."""
+    put(consumers.node, "read_since", lambda *_: False)
+    put(consumers.wayfinder, "read_since", lambda *_: False)
 
 
 @mutant

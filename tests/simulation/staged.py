@@ -1,6 +1,6 @@
 """Accidents that hardly ever come about by chance: several things have to happen one after the other.
 
-Each is a coroutine that belongs to no process, with random numbers of its own: seeds without it stay the same.
+Each is a coroutine that belongs to no process, with random numbers of its own: other seeds stay as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.simulation.source import Contents
     from tests.simulation.world import Role
 
-_LED_ASTRAY_SHARE = 0.06
+_LED_ASTRAY_SHARE = 0.08
 _AT_ONCE_SHARE = 0.1
 _NEWCOMER_SHARE = 0.05
 """Of seeds."""
@@ -44,8 +44,8 @@ def stage(scenario: Scenario) -> None:
 async def lead_astray(scenario: Scenario, rng: random.Random) -> None:
     """A node sleeps while a backup is restored and the topic begun anew.
 
-    At its very offset it then finds a group that begins at, or before, its position: of the same epoch, and of
-    another history.
+    At its very offset it then finds a group that begins at, or before, its position: of the same epoch, and
+    of another history.
     """
     while not _is_over(scenario):
         await asyncio.sleep(rng.uniform(0.0, 0.2))
