@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _LED_ASTRAY_SHARE = 0.08
 _AT_ONCE_SHARE = 0.1
+_LEFT_AHEAD_SHARE = 0.04
 _NEWCOMER_SHARE = 0.05
 """Of seeds."""
 
@@ -34,7 +35,12 @@ _WRITES_MAX = 20
 
 def stage(scenario: Scenario) -> None:
     """Starts what this seed has of them."""
-    for share, accident in ((_LED_ASTRAY_SHARE, lead_astray), (_AT_ONCE_SHARE, poll_at_once)):
+    accidents = (
+        (_LED_ASTRAY_SHARE, lead_astray),
+        (_AT_ONCE_SHARE, poll_at_once),
+        (_LEFT_AHEAD_SHARE, leave_ahead),
+    )
+    for share, accident in accidents:
         rng = random.Random(f"{accident.__name__} {scenario.world.seed}")
         if rng.random() < share:
             scenario.end_at = max(scenario.end_at, 14.0)
@@ -131,6 +137,25 @@ async def poll_at_once(scenario: Scenario, rng: random.Random) -> None:
             world.run_once()
         else:
             scenario.backup()
+
+
+async def leave_ahead(scenario: Scenario, rng: random.Random) -> None:
+    """A node without access to the source is loaded from it by hand; then a backup from before is restored.
+
+    The application writes no more, so that nothing of the topic reaches to where the node stands.
+    """
+    world, node = scenario.world, scenario.nodes[1]
+    await asyncio.sleep(scenario.end_at - rng.uniform(1.0, 3.0))
+    await _comes(scenario, lambda: not world.source.locked and world.source.now.meta is not None)
+    if _is_over(scenario) or world.source.locked:
+        return
+    scenario.is_still = True
+    backup = world.source.now
+    for _ in range(2 * _WRITES_MAX):
+        scenario.write(rng, 2)
+    world.rebuild_from_source(node)
+    if await _comes(scenario, lambda: node.wanted) and not world.source.locked:
+        scenario.put_in_place(backup)
 
 
 def comes_late(scenario: Scenario) -> bool:
