@@ -3,7 +3,9 @@
 REPLACE deletes the rows in conflict with the new one without firing their delete trigger, so a trigger must
 log their keys before. For that, each index is turned into SQL that says which stored row is in conflict with
 NEW. Expressions and partial indexes exist only as the text of CREATE INDEX, which is taken apart here; their
-text is not rewritten, but evaluated over a row that has NEW's values under the columns' names.
+text is not rewritten, but evaluated over a row that has NEW's values under the columns' names. What NEW does
+not have yet when BEFORE triggers run (the id that a row gets by itself, and what is computed from that or from
+a default) is taken to be in conflict: rows that stay are found there by the reader.
 """
 
 from __future__ import annotations
@@ -69,14 +71,19 @@ def _conflict(info: TableInfo, index: IndexInfo) -> Conflict:
     for position, (name, collation) in enumerate(index.columns):
         if name is None:
             expression = terms[position]
-            conditions.append(f"({expression}) COLLATE {quoted(collation)} = {_of_new(expression, info)}")
+            named = _named_in(expression, info)
+            same = f"({expression}) COLLATE {quoted(collation)} = {_of_new(expression, named, info)}"
+            conditions.append(_any(*_unknown_of(named, info), same))
             continue
-        side = f"{stored(info.name, name)} COLLATE {quoted(collation)}"
-        conditions.append(f"{side} = {_new_value(columns[name])}")
-        changed.append(f"OLD.{quoted(name)} COLLATE {quoted(collation)} IS NOT NEW.{quoted(name)}")
+        column = columns[name]
+        unknown = _unknown_of([column], info) if column.generated else []
+        same = f"{stored(info.name, name)} COLLATE {quoted(collation)} = {_new_value(column)}"
+        conditions.append(_any(*unknown, same))
+        changed += [*unknown, f"OLD.{quoted(name)} COLLATE {quoted(collation)} IS NOT NEW.{quoted(name)}"]
     if where:
-        conditions += [f"({where})", _of_new(where, info)]
-    plain = not where and len(changed) == len(index.columns)
+        named = _named_in(where, info)
+        conditions += [f"({where})", _any(*_unknown_of(named, info), _of_new(where, named, info))]
+    plain = not where and all(name is not None for name, _ in index.columns)
     return Conflict(" AND ".join(conditions), " OR ".join(changed) if plain else "")
 
 
@@ -87,10 +94,38 @@ def _new_value(column: ColumnInfo) -> str:
     return f"NEW.{quoted(column.name)}"
 
 
-def _of_new(expression: str, info: TableInfo) -> str:
-    """Evaluate an expression over NEW's values of the columns it names: the others can still be dropped."""
+def _unknown_of(named: list[ColumnInfo], info: TableInfo) -> list[str]:
+    """Say in SQL when NEW does not have yet what an expression over these columns is computed from.
+
+    What a generated column is computed from is not told: it may be any column.
+    """
+    generated = any(column.generated for column in named)
+    alias = next((column for column in info.columns if _is_rowid(column, info)), None)
+    unknown = []
+    if alias is not None and (generated or alias in named):
+        # SQLite says -1 where the row gets its id by itself.
+        unknown.append(f"coalesce(NEW.{quoted(alias.name)}, -1) = -1")
+    if generated:
+        defaults = [column for column in info.columns if column.not_null and column.default is not None]
+        unknown += [f"NEW.{quoted(column.name)} IS NULL" for column in defaults]
+    return unknown
+
+
+def _is_rowid(column: ColumnInfo, info: TableInfo) -> bool:
+    return column.primary > 0 and not any(index.primary for index in info.indexes)
+
+
+def _any(*conditions: str) -> str:
+    return conditions[0] if len(conditions) == 1 else f"({' OR '.join(conditions)})"
+
+
+def _named_in(expression: str, info: TableInfo) -> list[ColumnInfo]:
     words = {folded(_unquoted(token)) for token in _tokens(expression)}
-    named = [column for column in info.columns if folded(column.name) in words]
+    return [column for column in info.columns if folded(column.name) in words]
+
+
+def _of_new(expression: str, named: list[ColumnInfo], info: TableInfo) -> str:
+    """Evaluate an expression over NEW's values of the columns it names: the others can still be dropped."""
     values = ", ".join(f"{_new_value(column)} AS {quoted(column.name)}" for column in named) or "1"
     return f"(SELECT {expression} FROM (SELECT {values}) AS {quoted(info.name)})"
 

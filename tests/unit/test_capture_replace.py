@@ -56,6 +56,18 @@ CASES = {
         "(1, 'none')",
         "(2, NULL)",
     ),
+    "a generated column over a default in the place of NULL": (
+        "t (id INTEGER PRIMARY KEY, u NOT NULL DEFAULT 7, w AS (u % 10) UNIQUE)",
+        "",
+        "(1, 17)",
+        "(2, NULL)",
+    ),
+    "an expression over a generated column": (
+        "t (id INTEGER PRIMARY KEY, u NOT NULL DEFAULT 7, w AS (u % 10))",
+        "ON t (w + 1)",
+        "(1, 17)",
+        "(2, NULL)",
+    ),
     "a key without regard to case": ("t (id TEXT COLLATE NOCASE PRIMARY KEY, u)", "", "('a', 1)", "('A', 2)"),
     "a key of any type": ("t (id PRIMARY KEY, u) WITHOUT ROWID", "", "(1, 1)", "(1.0, 2)"),
     "a table called new": ('"new" (id INTEGER PRIMARY KEY, u UNIQUE)', "", "(1, 'a')", "(2, 'a')"),
@@ -100,6 +112,34 @@ async def test_a_row_replaced_through_a_conflict_is_gone(
         )
         await replica.poll(capture)
         assert_equal(replica, path, {name.strip('"'): ["id"]})
+
+
+@pytest.mark.parametrize(
+    ("columns", "index"),
+    [
+        ("id INTEGER PRIMARY KEY, u", "ON t (id % 2)"),
+        ("id INTEGER PRIMARY KEY, u", "ON t (u) WHERE id > 2"),
+        ("id INTEGER PRIMARY KEY AUTOINCREMENT, u, w AS (id % 2)", "ON t (w)"),
+        ("id INTEGER PRIMARY KEY, u, w AS (id % 2)", "ON t (u, w + 0)"),
+    ],
+)
+async def test_a_row_that_gets_its_key_by_itself_is_seen_to_replace_others(
+    path: str, db: sqlite3.Connection, columns: str, index: str
+) -> None:
+    db.execute(f"CREATE TABLE t ({columns})")
+    db.execute(f"CREATE UNIQUE INDEX i {index}")
+    replica = Replica()
+    async with Capture(path) as capture:
+        await replica.poll(capture)
+        replaced = 0
+        for _ in range(6):
+            ((before,),) = db.execute("SELECT count(*) FROM t").fetchall()
+            db.execute("INSERT OR REPLACE INTO t (u) VALUES ('a')")
+            ((after,),) = db.execute("SELECT count(*) FROM t").fetchall()
+            replaced += after == before
+            await replica.poll(capture)
+            assert_equal(replica, path, {"t": ["id"]})
+        assert replaced >= 2
 
 
 async def test_rows_that_go_with_a_replaced_one_are_seen_to_go(path: str, db: sqlite3.Connection) -> None:
