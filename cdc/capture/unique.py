@@ -4,8 +4,8 @@ REPLACE deletes the rows in conflict with the new one without firing their delet
 log their keys before. For that, each index is turned into SQL that says which stored row is in conflict with
 NEW. Expressions and partial indexes exist only as the text of CREATE INDEX, which is taken apart here; their
 text is not rewritten, but evaluated over a row that has NEW's values under the columns' names. What NEW does
-not have yet when BEFORE triggers run (the id that a row gets by itself, and what is computed from that or from
-a default) is taken to be in conflict: rows that stay are found there by the reader.
+not have yet in BEFORE triggers (the id that a row gets by itself, and what is computed from that or from a
+default) is taken to be in conflict: rows that stay are found there by the reader.
 """
 
 from __future__ import annotations

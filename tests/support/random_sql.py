@@ -37,6 +37,7 @@ UNIQUE_TERMS = [
     "ifnull({0}, 'it''s, (nothing') /* , */ COLLATE NOCASE",
     "{0} || '' ASC",
     "typeof({0})||length({0})",
+    "{0} % 3",
 ]
 UNIQUE_CONDITIONS = ["", "", "WHERE {0} IS NOT NULL", "where typeof({0}) >= 'r' AND 1.5 < 2", "WHERE {0} > 1"]
 STRICT_KEYS = ["INTEGER", "INT", "TEXT", "TEXT COLLATE NOCASE", "REAL", "BLOB", "ANY"]
@@ -67,7 +68,7 @@ class RandomTable(NamedTuple):
     key: list[str]
     columns: list[str]
     indexable: list[str]
-    """Columns for UNIQUE indexes: all but a rowid, which triggers do not know before it is assigned."""
+    """Columns for UNIQUE indexes."""
     statements: list[str]
 
 
@@ -87,7 +88,6 @@ def random_table(rnd: Random, name: str) -> RandomTable:
     key = rnd.sample(names, 1 if shape == "integer" else rnd.choice([1, 1, 2, min(3, len(names))]))
     kinds = STRICT_KEYS if shape == "strict" else KEY_COLUMNS
     definitions: list[str] = []
-    indexable = list(names)
     plain: list[str] = []
     for column in names:
         kind = rnd.choice(kinds if column in key or shape == "strict" else OTHER_COLUMNS)
@@ -95,13 +95,10 @@ def random_table(rnd: Random, name: str) -> RandomTable:
             kind = "INTEGER"
         elif column not in key and rnd.random() < 0.25:
             kind += rnd.choice(CONSTRAINTS)
-        if kind == "INTEGER" and column in key:
-            indexable.remove(column)
-        elif column not in key and "DEFAULT" not in kind:
+        if column not in key:
             plain.append(column)
         definitions.append(f"{quoted(column)} {kind}")
     if shape != "strict" and plain and rnd.random() < 0.3:
-        # Not of a column with a default: triggers see it computed before REPLACE puts the default in.
         base = quoted(plain[0])
         stored = rnd.choice(["VIRTUAL", "STORED", "STORED UNIQUE"])
         definitions.append(
@@ -114,8 +111,8 @@ def random_table(rnd: Random, name: str) -> RandomTable:
     definitions.append(f"PRIMARY KEY ({constraint}) {rnd.choice(['', '', 'ON CONFLICT REPLACE'])}")
     suffix = {"without rowid": " WITHOUT ROWID", "strict": " STRICT"}.get(shape, "")
     statements = [f"CREATE TABLE {quoted(name)} ({', '.join(definitions)}){suffix}"]
-    table = RandomTable(name, key, names, indexable, statements)
-    if indexable and rnd.random() < 0.4:
+    table = RandomTable(name, key, names, names, statements)
+    if rnd.random() < 0.4:
         statements.append(random_unique_index(rnd, table))
     return table
 
