@@ -158,6 +158,9 @@ def random_write(rnd: Random, db: sqlite3.Connection, table: RandomTable) -> Non
     conflicts = ["", " OR IGNORE", " OR FAIL", " OR REPLACE", " OR REPLACE", " OR REPLACE"]
     conflict = rnd.choice([*conflicts, " OR ROLLBACK"] if db.in_transaction else conflicts)
     values = [random_value(rnd) for _ in table.columns]
+    if len(table.key) == 1 and rnd.random() < 0.2:
+        # An INTEGER PRIMARY KEY gets its value by itself.
+        values[table.columns.index(table.key[0])] = None
     marks = ", ".join("?" if rnd.random() < 0.97 else "CAST(x'ff41' AS TEXT)" for _ in table.columns)
     values = values[: marks.count("?")]
     columns = ", ".join(map(quoted, table.columns))
