@@ -198,7 +198,8 @@ def simulated() -> Iterator[None]:
         for module, values in _LIMITS:
             put(module, **values)
         # Coroutines of killed processes complain when they are dropped, and nobody needs to hear it.
-        stack.enter_context(mock.patch.object(sys, "unraisablehook"))
+        # A mock would keep all that it is called with.
+        stack.enter_context(mock.patch.object(sys, "unraisablehook", lambda _: None))
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "coroutine .* was never awaited")
         gc.collect()
