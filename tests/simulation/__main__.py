@@ -43,7 +43,7 @@ def _many(first: int, count: int) -> int:
     commits = loads = mints = steps = 0
     for seed in range(first, first + count):
         try:
-            world = run_seed(seed)
+            counts = run_seed(seed)
         except ViolationError as error:
             failed.append(seed)
             if len(failed) == 1:
@@ -53,10 +53,10 @@ def _many(first: int, count: int) -> int:
             if len(failed) >= 20:
                 break
         else:
-            commits += world.checks.commits
-            loads += world.checks.loads
-            mints += world.checks.mints
-            steps += world.loop.steps
+            commits += counts.commits
+            loads += counts.loads
+            mints += counts.mints
+            steps += counts.steps
     seconds = time.process_time() - began
     done = seed - first + 1
     say(

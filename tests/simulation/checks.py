@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from schemas.event import Head
     from tests.simulation.kafka import Topic
     from tests.simulation.redb import File
-    from tests.simulation.source import Contents
+    from tests.simulation.source import Contents, LogRow
     from tests.simulation.world import World
 
 
@@ -94,7 +94,7 @@ class Checks:
         if before.meta is None or after.meta is None or before.meta[:3] != after.meta[:3]:
             return
         was, to = before.meta[3], after.meta[3]
-        gone = before.log[: len(before.log) - len(set(after.log) & set(before.log))]
+        gone = _gone(before.log, after.log)
         if to == was and not gone:
             return
         self.pruned += len(gone)
@@ -136,7 +136,9 @@ class Checks:
             newest = contents.log[-1]
             # A row that was written unseen by triggers belongs to the state that a re-read makes later.
             self._truth.setdefault((newest.change_id, newest.nonce), contents)
-        for row, before in zip(reversed(contents.log), reversed(contents.log[:-1]), strict=False):
+        log = contents.log
+        for at in range(len(log) - 1, 0, -1):
+            row, before = log[at], log[at - 1]
             if (row.change_id, row.nonce) in self._parents:
                 break
             self._parents[row.change_id, row.nonce] = (before.change_id, before.nonce)
@@ -270,6 +272,8 @@ class Checks:
         marks = file.tables.get(QUARANTINE_TABLE, {})
         for table in {**expected, **shown}:
             want, have = expected.get(table, {}), shown.get(table, {})
+            if not marks and {key: row for key, (row, _) in have.items()} == want:
+                continue
             for key in {**want, **have}:
                 row = have[key][0] if key in have else None
                 if row == want.get(key):
@@ -292,7 +296,8 @@ class Checks:
         for index, entries in file.tables.items():
             if index.startswith(("_cdc_order:", "_cdc_index:")):
                 table = index.split(":", 3)[2]
-                if sorted(key for key, _ in entries.values()) != sorted(shown.get(table, {})):
+                rows = shown.get(table, {})
+                if len(entries) != len(rows) or {key for key, _ in entries.values()} != rows.keys():
                     self.world.fail(f"{name}: {index} is not of the rows that there are")
 
     def _check_load(self, name: str, before: Checkpoint, after: Checkpoint, file: File) -> None:
@@ -366,6 +371,13 @@ class Checks:
             if at is None or (at.epoch, at.epoch_nonce, at.change_id, at.nonce) != want or not at.exact:
                 return False
         return True
+
+
+def _gone(before: tuple[LogRow, ...], after: tuple[LogRow, ...]) -> tuple[LogRow, ...]:
+    """As many of the first rows as are there no more."""
+    if after[: len(before)] == before:
+        return ()
+    return before[: len(before) - len(set(after) & set(before))]
 
 
 def _knows_epoch(topic: Topic, number: int) -> bool:

@@ -88,6 +88,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._sequence = itertools.count()
         self._timers: list[tuple[float, int, Handle, Process]] = []
         self._processes: list[Process] = []
+        self._all_processes: list[Process] = []
         self._busy_until: dict[int, float] = {}
         self._tasks: list[asyncio.Task[Any]] = []
         self._running: Process | None = None
@@ -98,6 +99,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def process(self, name: str) -> Process:
         process = Process(name, self)
         self._processes.append(process)
+        self._all_processes.append(process)
         return process
 
     def spawn(self, process: Process, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -208,6 +210,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         finally:
             asyncio._set_running_loop(None)
         self._tasks.clear()
+        # Contexts of tasks hold their process, in circles that only a collection takes apart.
+        for process in self._all_processes:
+            vars(process).clear()
 
     # What asyncio asks of a loop.
 

@@ -79,6 +79,7 @@ _READER_EXTRAS: dict[str, Any] = (
 )
 
 
+@functools.cache
 def make_table(name: str, columns: int) -> Table:
     """A table with an INTEGER PRIMARY KEY and that many columns."""
     names = ("id", *(f"c{i}" for i in range(1, columns)))
@@ -403,10 +404,16 @@ class SimTransaction:
                 touched.setdefault(row.k1, []).append(row)
         touched.pop(None, None)
         whole = self.contents.schema[table.name]
-        rows = {key: project(row, whole, table) for key, row in self.contents.tables[table.name].items()}
-        nothing = (None,) * len(table.columns)
+        rows, nothing = self.contents.tables[table.name], (None,) * len(table.columns)
         return [
-            (*rows.get(key, nothing), key, lines[-1].change_id, lines[-1].ts, int(lines[0].op != "c"), 0)
+            (
+                *(project(rows[key], whole, table) if key in rows else nothing),
+                key,
+                lines[-1].change_id,
+                lines[-1].ts,
+                int(lines[0].op != "c"),
+                0,
+            )
             for key, lines in sorted(touched.items())
         ]
 
