@@ -83,6 +83,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.now = 0.0
         self.steps = 0
         self.closing = False
+        self.over = False
+        """Nothing that happens from here on tells anything."""
         self.failures: list[dict[str, Any]] = []
         self._steps_max = steps_max
         self._sequence = itertools.count()
@@ -110,37 +112,39 @@ class SimLoop(asyncio.AbstractEventLoop):
         return process.task
 
     def run_until(self, condition: Callable[[], bool], until: float) -> bool:
-        """Runs until the condition holds (looked at when time moves) or time is over; says which."""
+        """Runs until the condition holds (looked at when time moves), time is over or `over` is set; says
+        whether it was one of those two.
+        """
         asyncio._set_running_loop(self)
         try:
             while True:
-                if not self._run_ready():
-                    if condition():
-                        return True
-                    if not self._advance(until):
-                        return condition()
+                self._run_ready()
+                if self.over or condition():
+                    return True
+                if not self._advance(until):
+                    return self.over or condition()
         finally:
             asyncio._set_running_loop(None)
 
-    def _run_ready(self) -> bool:
-        """Runs every callback that is due; False when there was none."""
-        ran = False
+    def _run_ready(self) -> None:
+        """Runs every callback that is due."""
         choose, outside = self.rng.random, self.outside
-        while True:
-            ready = [process for process in self._processes if process.queue and not process.paused]
-            if not ready:
-                return ran
-            ran = True
+        while ready := [process for process in self._processes if process.queue and not process.paused]:
             self._woken = False
-            # Nothing but what is outside of all processes ends, pauses or wakes another one.
             while ready and not self._woken:
-                only = ready[0] if len(ready) == 1 and ready[0] is not outside else None
-                process = self._running = only or ready[int(choose() * len(ready))]
+                count = len(ready)
+                process = ready[0]
+                if count > 1 or process is outside:
+                    process = ready[int(choose() * count)]
+                self._running = process
                 self._step(process)
                 if not process.queue:
                     ready.remove(process)
                 if process is outside:
-                    break
+                    # Only from there processes are ended, put to sleep and woken.
+                    self._woken = True
+            if not self._woken:
+                return
 
     def _step(self, process: Process) -> None:
         handle = process.queue.popleft()

@@ -202,6 +202,7 @@ class World:
         if self.failure is None and not self.loop.closing:
             self.failure = ViolationError(what)
             self.failure.__cause__ = cause
+            self.loop.over = True
             self.note("VIOLATION", "%s", what)
 
     def committed(self, name: str, file: File) -> None:
@@ -355,7 +356,7 @@ class World:
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(finalizer=self.loop.finalize_generator)
         try:
-            held = self.loop.run_until(lambda: self.failure is not None or condition(), until)
+            held = self.loop.run_until(condition, until)
         except StepsExceededError:
             self.fail(f"more than {STEPS_MAX} steps")
             held = False
