@@ -12,6 +12,7 @@ import contextlib
 import contextvars
 import heapq
 import itertools
+import types
 from collections import deque
 from collections.abc import Callable  # noqa: TC003 -- msgspec resolves annotations at run time
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ import msgspec
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Generator
 
 PROCESS: contextvars.ContextVar[Process] = contextvars.ContextVar("process")
 
@@ -270,6 +271,18 @@ class SimLoop(asyncio.AbstractEventLoop):
         handle = Handle(callback, args, contextvars.Context(), self.now + delay)
         heapq.heappush(self._timers, (self.now + delay, next(self._sequence), handle, self.outside))
 
+    async def sleep(self, seconds: float) -> None:
+        """As asyncio.sleep; most of what the world does is to wait here."""
+        if seconds <= 0:
+            await _turn()
+            return
+        future = asyncio.Future[None](loop=self)
+        timer = self._at(self.now + seconds, _succeed, (future, None), None)
+        try:
+            await future
+        finally:
+            timer.is_cancelled = True
+
     def time(self) -> float:
         return self.now
 
@@ -328,6 +341,12 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if not self.closing:
             self.failures.append(context)
+
+
+@types.coroutine
+def _turn() -> Generator[None, None, None]:
+    """Lets others have their turn."""
+    yield
 
 
 def _close(coroutine: Any) -> None:

@@ -32,6 +32,7 @@ from tests.simulation.settings import SETTINGS, Settings, project
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from cdc.capture import SourceReader
     from schemas.event import Head
@@ -133,7 +134,7 @@ class SimSource:
             raise SourceUnavailableError("the source is away")
         if world.short_reads and world.faults.answers and world.rng.random() < STREAM_EXPIRES:
             raise SourceUnavailableError("the stream has expired")
-        await asyncio.sleep(world.latency() if world.rng.random() < 0.3 else 0)
+        await world.loop.sleep(world.latency() if world.rng.random() < 0.3 else 0)
 
     # What upkeep asks of the driver's client.
 
@@ -147,7 +148,7 @@ class SimSource:
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[SimTransaction, None]:
-        await asyncio.sleep(0)
+        await self.world.loop.sleep(0)
         yield SimTransaction(self, self.now)
 
     @asynccontextmanager
@@ -385,7 +386,7 @@ class SimTransaction:
         for at in range(0, len(rows), _PAGE_ROWS):
             await self._travel()
             if kind in ("all", "some") and world.page_seconds and world.faults.crashes:
-                await asyncio.sleep(world.page_seconds * world.rng.random())
+                await world.loop.sleep(world.page_seconds * world.rng.random())
             changes, _ = encode(rows[at : at + _PAGE_ROWS])
             if changes:
                 yield changes
@@ -471,32 +472,11 @@ class SimCapture:
         async with self.source.writing() as transaction:
             self.source.log_control(transaction.contents, NO_TABLE_ID, OP_SETTINGS)
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[SourceReader, None]:
-        if self.source.world.short_reads:
-            async with piecewise.PiecewiseReader(self.moment) as pieces:
-                yield pieces
-        else:
-            async with self.moment() as moment:
-                yield moment
+    def reading(self) -> AbstractAsyncContextManager[SourceReader]:
+        return piecewise.PiecewiseReader(self.moment) if self.source.world.short_reads else self.moment()
 
-    @asynccontextmanager
-    async def moment(self) -> AsyncGenerator[reader.CaptureReader, None]:
-        await self._travel()
-        contents = self.source.now
-        if stale(contents):
-            raise CaptureStaleError("the schema has changed under capture")
-        transaction = self.source.world.read_transaction(self.source, contents)
-        selected = Selected(self.settings.shown(contents.schema), ())
-        transaction.show(selected.tables)
-        yield reader.CaptureReader(
-            transaction,
-            contents.schema_version,
-            selected,
-            contents.registered,
-            settings=self.settings.digest,
-            **_READER_EXTRAS,
-        )
+    def moment(self) -> SimMoment:
+        return SimMoment(self)
 
     async def mint_epoch(self, above: int, seen: Head | None) -> bool:
         async with self.source.writing() as transaction:
@@ -504,6 +484,34 @@ class SimCapture:
         if minted:
             self.source.world.minted(PROCESS.get())
         return minted
+
+
+class SimMoment:
+    """One moment of the source, as it is published."""
+
+    def __init__(self, capture: SimCapture) -> None:
+        self._capture = capture
+
+    async def __aenter__(self) -> reader.CaptureReader:
+        source, settings = self._capture.source, self._capture.settings
+        await source.travel()
+        contents = source.now
+        if stale(contents):
+            raise CaptureStaleError("the schema has changed under capture")
+        transaction = source.world.read_transaction(source, contents)
+        selected = Selected(settings.shown(contents.schema), ())
+        transaction.show(selected.tables)
+        return reader.CaptureReader(
+            transaction,
+            contents.schema_version,
+            selected,
+            contents.registered,
+            settings=settings.digest,
+            **_READER_EXTRAS,
+        )
+
+    async def __aexit__(self, *exc: object) -> None:
+        pass
 
 
 def install_tables(
