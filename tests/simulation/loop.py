@@ -40,17 +40,10 @@ class Handle(msgspec.Struct, eq=False):
     callback: Callable[..., Any]
     args: tuple[Any, ...]
     context: contextvars.Context
-    due: float = 0.0
     is_cancelled: bool = False
 
     def cancel(self) -> None:
         self.is_cancelled = True
-
-    def cancelled(self) -> bool:
-        return self.is_cancelled
-
-    def when(self) -> float:
-        return self.due
 
 
 class Process:
@@ -66,6 +59,14 @@ class Process:
         self.queue: deque[Handle] = deque()
         self.task: asyncio.Task[Any] | None = None
         self.on_death: list[Callable[[], None]] = []
+
+    def lives_on(self) -> bool:
+        """Counts a callback of those until it is killed; False where it is."""
+        assert self.steps_left is not None
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            self.kill()
+        return self.alive
 
     def kill(self) -> None:
         """As kill -9 does: nothing of it runs again, no finally, no destructor."""
@@ -133,12 +134,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         while ready := [process for process in self._processes if process.queue and not process.paused]:
             self._woken = False
             while ready and not self._woken:
-                count = len(ready)
-                process = ready[0]
-                if count > 1 or process is outside:
-                    process = ready[int(choose() * count)]
-                self._running = process
-                self._step(process)
+                alone = len(ready) == 1 and ready[0] is not outside
+                process = ready[0] if alone else ready[int(choose() * len(ready))]
+                self._run(process, alone=alone)
                 if not process.queue:
                     ready.remove(process)
                 if process is outside:
@@ -147,32 +145,31 @@ class SimLoop(asyncio.AbstractEventLoop):
             if not self._woken:
                 return
 
-    def _step(self, process: Process) -> None:
-        handle = process.queue.popleft()
-        if handle.is_cancelled:
-            return
-        if process.steps_left is not None:
-            process.steps_left -= 1
-            if process.steps_left < 0:
-                process.kill()
+    def _run(self, process: Process, *, alone: bool) -> None:
+        """Runs the next callback of a process; of one that is alone, all until another one has something."""
+        queue, self._running = process.queue, process
+        while queue:
+            handle = queue.popleft()
+            if not handle.is_cancelled and (process.steps_left is None or process.lives_on()):
+                self.steps += 1
+                if self.steps > self._steps_max:
+                    raise StepsExceededError
+                try:
+                    handle.context.run(handle.callback, *handle.args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 -- as asyncio's own loop does
+                    message = f"exception in {handle.callback!r}"
+                    self.call_exception_handler({"message": message, "exception": error})
+            if self._woken or not alone:
                 return
-        self.steps += 1
-        if self.steps > self._steps_max:
-            raise StepsExceededError
-        try:
-            handle.context.run(handle.callback, *handle.args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # noqa: BLE001 -- as asyncio's own loop does
-            message = f"exception in {handle.callback!r}"
-            self.call_exception_handler({"message": message, "exception": error})
 
     def _advance(self, until: float) -> bool:
-        timers = self._timers
+        timers, pop = self._timers, heapq.heappop
         while timers:
             when, _, handle, process = timers[0]
             if handle.is_cancelled or not process.alive:
-                heapq.heappop(timers)
+                pop(timers)
                 continue
             if when > until:
                 break
@@ -181,7 +178,7 @@ class SimLoop(asyncio.AbstractEventLoop):
             # A little slack puts what is due at nearly the same time into one round, in any order.
             together = when + 1e-4
             while timers and timers[0][0] <= together:
-                _, _, handle, process = heapq.heappop(timers)
+                _, _, handle, process = pop(timers)
                 if process.alive and not handle.is_cancelled:
                     process.queue.append(handle)
             return True
@@ -261,14 +258,14 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> Handle:
         if context is None:
             context = contextvars.copy_context()
-        handle = Handle(callback, args, context, when)
-        process = context.get(PROCESS, self.outside)
-        heapq.heappush(self._timers, (when, next(self._sequence), handle, process))
+        handle = Handle(callback, args, context)
+        timer = (when, next(self._sequence), handle, context.get(PROCESS, self.outside))
+        heapq.heappush(self._timers, timer)
         return handle
 
     def call_outside(self, delay: float, callback: Callable[..., Any], *args: Any) -> None:
         """Calls something that belongs to no process: the network, a broker, a person."""
-        handle = Handle(callback, args, contextvars.Context(), self.now + delay)
+        handle = Handle(callback, args, contextvars.Context())
         heapq.heappush(self._timers, (self.now + delay, next(self._sequence), handle, self.outside))
 
     async def sleep(self, seconds: float) -> None:

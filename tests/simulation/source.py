@@ -7,8 +7,10 @@ statements, answered from plain dictionaries of one moment.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import functools
 import inspect
+import operator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -340,22 +342,22 @@ class SimTransaction:
         if sql is capture_log._STATE_SQL:
             if not log or contents.meta is None:
                 return []
-            nonce = next((row.nonce for row in log if row.change_id == args[0]), None)
+            known = () if args[0] is None else _between(log, args[0] - 1, args[0])
+            nonce = known[0].nonce if known else None
             epoch, epoch_nonce, database_id, pruned_to = contents.meta
             return [(epoch, epoch_nonce, database_id, log[-1].change_id, log[-1].nonce, pruned_to, nonce)]
         if sql is capture_log._COUNT_SQL:
-            return [(sum(args[0] < row.change_id <= args[1] for row in log),)]
+            return [(len(_between(log, args[0], args[1])),)]
         if sql is reader._RANGE_SQL:
             found: dict[int, list[LogRow]] = {}
-            for row in log:
-                if args[0] < row.change_id <= args[1]:
-                    found.setdefault(row.tbl, []).append(row)
+            for row in _between(log, args[0], args[1]):
+                found.setdefault(row.tbl, []).append(row)
             return [
                 (tbl, len(rows), max((r.change_id for r in rows if r.op == "t"), default=None), rows[-1].ts)
                 for tbl, rows in found.items()
             ]
         if sql is reader._LATER_SQL:
-            anew = {row.tbl: row for row in log if row.op == "t" and row.change_id > args[0]}
+            anew = {row.tbl: row for row in _between(log, args[0], contents.next_id) if row.op == "t"}
             return [(tbl, row.change_id, row.ts) for tbl, row in anew.items()]
         if sql.startswith(f"UPDATE {META} SET epoch"):
             assert contents.meta is not None
@@ -400,8 +402,8 @@ class SimTransaction:
 
     def _select_touched(self, table: Table, prev: int, high: int, tbl: int) -> list[tuple[Any, ...]]:
         touched: dict[Any, list[LogRow]] = {}
-        for row in self.contents.log:
-            if prev < row.change_id <= high and row.tbl == tbl:
+        for row in _between(self.contents.log, prev, high):
+            if row.tbl == tbl:
                 touched.setdefault(row.k1, []).append(row)
         touched.pop(None, None)
         whole = self.contents.schema[table.name]
@@ -417,6 +419,15 @@ class SimTransaction:
             )
             for key, lines in sorted(touched.items())
         ]
+
+
+def _between(log: tuple[LogRow, ...], after: int, to: int) -> tuple[LogRow, ...]:
+    """The rows behind one change id, up to another one; the log is in their order."""
+    begin = bisect.bisect_right(log, after, key=_CHANGE_ID)
+    return log[begin : bisect.bisect_right(log, to, lo=begin, key=_CHANGE_ID)]
+
+
+_CHANGE_ID = operator.attrgetter("change_id")
 
 
 class SimCapture:
