@@ -13,7 +13,7 @@ from tests.simulation.leases import LEASE_SECONDS, is_live, now_ms
 from tests.simulation.settings import BY_DIGEST, project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
 
     from cdc.capture.table import Table
     from consumers.groups import Group
@@ -271,26 +271,32 @@ class Checks:
         shown = {t: rows for t, rows in file.tables.items() if not t.startswith("_cdc_")}
         marks = file.tables.get(QUARANTINE_TABLE, {})
         for table in {**expected, **shown}:
-            want, have = expected.get(table, {}), shown.get(table, {})
-            if not marks and {key: row for key, (row, _) in have.items()} == want:
-                continue
-            for key in {**want, **have}:
-                row = have[key][0] if key in have else None
-                if row == want.get(key):
-                    if row is not None and record_key(table, key) in marks:
-                        world.fail(
-                            f"{name} at {checkpoint.position}: {table}/{key.hex()} is there, and marked"
-                        )
-                elif row is not None or record_key(table, key) not in marks:
-                    world.fail(
-                        f"{name} at {checkpoint.position}: {table}/{key.hex()} is {row!r}, "
-                        f"at the source {want.get(key)!r}"
-                    )
+            want = expected.get(table, {})
+            have = {key: row for key, (row, _) in shown.get(table, {}).items()}
+            if marks or have != want:
+                self._check_each(f"{name} at {checkpoint.position}", table, want, have, marks)
         self._check_indexes(name, file, shown)
         definitions = {t: one.columns for t, one in read_definitions(file.meta).items()}
         wanted = {t: table.columns for t, table in published.items()}
         if definitions != wanted:
             world.fail(f"{name} at {checkpoint.position}: definitions {definitions}, at the source {wanted}")
+
+    def _check_each(
+        self,
+        where: str,
+        table: str,
+        want: Mapping[bytes, bytes],
+        have: Mapping[bytes, bytes],
+        marks: Container[bytes],
+    ) -> None:
+        """Every row is the source's and not marked; one that is marked is not there."""
+        for key in {**want, **have}:
+            row, is_marked = have.get(key), record_key(table, key) in marks
+            if row == want.get(key):
+                if row is not None and is_marked:
+                    self.world.fail(f"{where}: {table}/{key.hex()} is there, and marked")
+            elif row is not None or not is_marked:
+                self.world.fail(f"{where}: {table}/{key.hex()} is {row!r}, at the source {want.get(key)!r}")
 
     def _check_indexes(self, name: str, file: File, shown: Mapping[str, Mapping[bytes, object]]) -> None:
         for index, entries in file.tables.items():

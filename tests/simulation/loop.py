@@ -173,8 +173,7 @@ class SimLoop(asyncio.AbstractEventLoop):
                 continue
             if when > until:
                 break
-            if when > self.now:
-                self.now = when
+            self.now = max(self.now, when)
             # A little slack puts what is due at nearly the same time into one round, in any order.
             together = when + 1e-4
             while timers and timers[0][0] <= together:

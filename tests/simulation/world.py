@@ -36,13 +36,16 @@ TRACE_LINES = 2000
 
 
 class Counts(NamedTuple):
-    """What a world was made of."""
+    """What a world was made of, or several of them."""
 
-    commits: int
-    loads: int
-    mints: int
-    pruned: int
-    steps: int
+    commits: int = 0
+    loads: int = 0
+    mints: int = 0
+    pruned: int = 0
+    steps: int = 0
+
+    def plus(self, more: Counts) -> Counts:
+        return Counts(*map(sum, zip(self, more, strict=True)))
 
 
 class Faults(msgspec.Struct):
