@@ -10,7 +10,7 @@ SQLD := .cache/sqld
 NODE := .cache/node
 KAFKA_POM := tests/support/kafka/pom.xml
 NODE_PACKAGES := tests/support/node/package.json
-# Of pytest. Most tests wait for servers; each process starts its own.
+# Of pytest, where most tests wait for servers and each process starts its own, and of the simulation.
 PROCESSES ?= 2
 CRATE := consumers/redb
 CRATE_FILES := $(wildcard $(CRATE)/Cargo.* $(CRATE)/src/*.rs $(CRATE)/src/*/*.rs)
@@ -36,8 +36,9 @@ demo: install ## install, then replicate a sample database into a redb file, rea
 test: $(STAMPS)/test kafka sqld node ## install what the tests need, then run them all
 	$(BIN)/pytest --numprocesses $(PROCESSES) --dist worksteal $(ARGS)
 
-simulate: $(STAMPS)/test ## run SEEDS=2000 seeds of the simulation, or SEED=17 with its trace
-	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
+simulate: $(STAMPS)/test ## run SEEDS=2000 seeds of the simulation in PROCESSES=2, or SEED=17 with its trace
+	$(BIN)/python -m tests.simulation \
+		$(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000) --processes $(PROCESSES) $(ARGS))
 
 lint: $(STAMPS)/lint ## check style, types and the Rust crate
 	$(BIN)/ruff check .

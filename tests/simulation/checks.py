@@ -14,14 +14,14 @@ from tests.simulation.leases import LEASE_SECONDS, is_live, now_ms
 from tests.simulation.settings import BY_DIGEST, project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
 
     from cdc.capture.table import Table
     from consumers.groups import Group
     from schemas.event import ChangeEvent, Head
     from tests.simulation.kafka import Entries, Topic
     from tests.simulation.redb import File
-    from tests.simulation.source import Contents
+    from tests.simulation.source import Contents, LogRow
     from tests.simulation.world import World
 
 
@@ -104,7 +104,7 @@ class Checks:
         if before.meta is None or after.meta is None or before.meta[:3] != after.meta[:3]:
             return
         was, to = before.meta[3], after.meta[3]
-        gone = before.log[: len(before.log) - len(set(after.log) & set(before.log))]
+        gone = _gone(before.log, after.log)
         if to == was and not gone:
             return
         self.pruned += len(gone)
@@ -146,7 +146,9 @@ class Checks:
             newest = contents.log[-1]
             # A row that was written unseen by triggers belongs to the state that a re-read makes later.
             self._truth.setdefault((newest.change_id, newest.nonce), contents)
-        for row, before in zip(reversed(contents.log), reversed(contents.log[:-1]), strict=False):
+        log = contents.log
+        for at in range(len(log) - 1, 0, -1):
+            row, before = log[at], log[at - 1]
             if (row.change_id, row.nonce) in self._parents:
                 break
             self._parents[row.change_id, row.nonce] = (before.change_id, before.nonce)
@@ -319,30 +321,39 @@ class Checks:
         shown = {t: rows for t, rows in file.tables.items() if not t.startswith("_cdc_")}
         marks = file.tables.get(QUARANTINE_TABLE, {})
         for table in {**expected, **shown}:
-            want, have = expected.get(table, {}), shown.get(table, {})
-            for key in {**want, **have}:
-                row = have[key][0] if key in have else None
-                if row == want.get(key):
-                    if row is not None and record_key(table, key) in marks:
-                        world.fail(
-                            f"{name} at {checkpoint.position}: {table}/{key.hex()} is there, and marked"
-                        )
-                elif row is not None or record_key(table, key) not in marks:
-                    world.fail(
-                        f"{name} at {checkpoint.position}: {table}/{key.hex()} is {row!r}, "
-                        f"at the source {want.get(key)!r}"
-                    )
+            want = expected.get(table, {})
+            have = {key: row for key, (row, _) in shown.get(table, {}).items()}
+            if marks or have != want:
+                self._check_each(f"{name} at {checkpoint.position}", table, want, have, marks)
         self._check_indexes(name, file, shown)
         definitions = {t: one.columns for t, one in read_definitions(file.meta).items()}
         wanted = {t: table.columns for t, table in published.items()}
         if definitions != wanted:
             world.fail(f"{name} at {checkpoint.position}: definitions {definitions}, at the source {wanted}")
 
+    def _check_each(
+        self,
+        where: str,
+        table: str,
+        want: Mapping[bytes, bytes],
+        have: Mapping[bytes, bytes],
+        marks: Container[bytes],
+    ) -> None:
+        """Every row is the source's and not marked; one that is marked is not there."""
+        for key in {**want, **have}:
+            row, is_marked = have.get(key), record_key(table, key) in marks
+            if row == want.get(key):
+                if row is not None and is_marked:
+                    self.world.fail(f"{where}: {table}/{key.hex()} is there, and marked")
+            elif row is not None or not is_marked:
+                self.world.fail(f"{where}: {table}/{key.hex()} is {row!r}, at the source {want.get(key)!r}")
+
     def _check_indexes(self, name: str, file: File, shown: Mapping[str, Mapping[bytes, object]]) -> None:
         for index, entries in file.tables.items():
             if index.startswith(("_cdc_order:", "_cdc_index:")):
                 table = index.split(":", 3)[2]
-                if sorted(key for key, _ in entries.values()) != sorted(shown.get(table, {})):
+                rows = shown.get(table, {})
+                if len(entries) != len(rows) or {key for key, _ in entries.values()} != rows.keys():
                     self.world.fail(f"{name}: {index} is not of the rows that there are")
 
     def _check_load(self, name: str, before: Checkpoint, after: Checkpoint, file: File) -> None:
@@ -431,6 +442,13 @@ class Checks:
             if at is None or (at.epoch, at.epoch_nonce, at.change_id, at.nonce) != want or not at.exact:
                 return False
         return True
+
+
+def _gone(before: tuple[LogRow, ...], after: tuple[LogRow, ...]) -> tuple[LogRow, ...]:
+    """As many of the first rows as are there no more."""
+    if after[: len(before)] == before:
+        return ()
+    return before[: len(before) - len(set(after) & set(before))]
 
 
 def _knows_epoch(topic: Topic, number: int) -> bool:

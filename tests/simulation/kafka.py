@@ -97,10 +97,10 @@ class Broker:
         world = self.world
         if self.away:
             if world.rng.random() < 0.5:
-                await asyncio.sleep(world.rng.random())
+                await world.loop.sleep(world.rng.random())
                 raise KafkaConnectionError("the broker is away")
-            await asyncio.sleep(self.away_until - world.loop.now + world.rng.random())
-        await asyncio.sleep(world.latency())
+            await world.loop.sleep(self.away_until - world.loop.now + world.rng.random())
+        await world.loop.sleep(world.latency())
 
 
 class SimBatch:
@@ -300,7 +300,7 @@ class SimConsumer:
     ) -> dict[TopicPartition, list[Record]]:
         world = self.world
         deadline = world.loop.now + timeout_ms / 1000
-        await asyncio.sleep(world.latency() if world.rng.random() < 0.3 else 0)
+        await world.loop.sleep(world.latency() if world.rng.random() < 0.3 else 0)
         while True:
             topic = self.broker.topics.get(self._topic)
             if topic is not None and not self.broker.away:

@@ -8,15 +8,20 @@ what is handed to an executor runs in the loop, a drawn moment later.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import heapq
 import itertools
+import types
 from collections import deque
+from collections.abc import Callable  # noqa: TC003 -- msgspec resolves annotations at run time
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine, Generator
 
 PROCESS: contextvars.ContextVar[Process] = contextvars.ContextVar("process")
 
@@ -29,42 +34,16 @@ class StepsExceededError(Exception):
     """The world takes more steps than any sound one does: something spins."""
 
 
-class Handle:
+class Handle(msgspec.Struct, eq=False):
     """As much of an asyncio.Handle as is used; making one of those costs more than running most of them."""
 
-    __slots__ = ("_args", "_callback", "_context", "_when", "cancelled_")
-
-    def __init__(
-        self,
-        callback: Callable[..., Any],
-        args: tuple[Any, ...],
-        context: contextvars.Context,
-        when: float = 0.0,
-    ) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = context
-        self._when = when
-        self.cancelled_ = False
+    callback: Callable[..., Any]
+    args: tuple[Any, ...]
+    context: contextvars.Context
+    is_cancelled: bool = False
 
     def cancel(self) -> None:
-        self.cancelled_ = True
-        # What it would have kept alive is let go of at once.
-        self._args = ()
-
-    def cancelled(self) -> bool:
-        return self.cancelled_
-
-    def when(self) -> float:
-        return self._when
-
-    def run(self, loop: SimLoop) -> None:
-        try:
-            self._context.run(self._callback, *self._args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # noqa: BLE001 -- as asyncio's own loop does
-            loop.call_exception_handler({"message": f"exception in {self._callback!r}", "exception": error})
+        self.is_cancelled = True
 
 
 class Process:
@@ -80,6 +59,14 @@ class Process:
         self.queue: deque[Handle] = deque()
         self.task: asyncio.Task[Any] | None = None
         self.on_death: list[Callable[[], None]] = []
+
+    def lives_on(self) -> bool:
+        """Counts a callback of those until it is killed; False where it is."""
+        assert self.steps_left is not None
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            self.kill()
+        return self.alive
 
     def kill(self) -> None:
         """As kill -9 does: nothing of it runs again, no finally, no destructor."""
@@ -98,21 +85,25 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.now = 0.0
         self.steps = 0
         self.closing = False
+        self.over = False
+        """Nothing that happens from here on tells anything."""
         self.failures: list[dict[str, Any]] = []
         self._steps_max = steps_max
         self._sequence = itertools.count()
         self._timers: list[tuple[float, int, Handle, Process]] = []
         self._processes: list[Process] = []
+        self._all_processes: list[Process] = []
         self._busy_until: dict[int, float] = {}
         self._tasks: list[asyncio.Task[Any]] = []
         self._running: Process | None = None
-        """The process that runs alone, and whether another one has something to do since."""
+        """The process that runs, and whether another one has something to do since."""
         self._woken = False
         self.outside = self.process("world")
 
     def process(self, name: str) -> Process:
         process = Process(name, self)
         self._processes.append(process)
+        self._all_processes.append(process)
         return process
 
     def spawn(self, process: Process, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -123,69 +114,71 @@ class SimLoop(asyncio.AbstractEventLoop):
         return process.task
 
     def run_until(self, condition: Callable[[], bool], until: float) -> bool:
-        """Runs until the condition holds (looked at when time moves) or time is over; says which."""
+        """Runs until the condition holds (looked at when time moves), time is over or `over` is set; says
+        whether it was one of those two.
+        """
         asyncio._set_running_loop(self)
         try:
             while True:
-                if not self._run_ready():
-                    if condition():
-                        return True
-                    if not self._advance(until):
-                        return condition()
+                self._run_ready()
+                if self.over or condition():
+                    return True
+                if not self._advance(until):
+                    return self.over or condition()
         finally:
             asyncio._set_running_loop(None)
 
-    def _run_ready(self) -> bool:
-        """Runs every callback that is due; False when there was none."""
-        ran = False
-        processes = self._processes
-        choose = self.rng.random
-        while True:
-            ready = [process for process in processes if process.queue and not process.paused]
-            if not ready:
-                return ran
-            ran = True
-            if len(ready) == 1 and ready[0] is not self.outside:
-                self._run_alone(ready[0])
-            else:
-                self._step(ready[int(choose() * len(ready))])
-
-    def _run_alone(self, process: Process) -> None:
-        """Runs what is due in the only process that has anything, until another one has."""
-        queue = process.queue
-        self._running, self._woken = process, False
-        while queue and not self._woken:
-            self._step(process)
-        self._running = None
-
-    def _step(self, process: Process) -> None:
-        handle = process.queue.popleft()
-        if handle.cancelled_:
-            return
-        if process.steps_left is not None:
-            process.steps_left -= 1
-            if process.steps_left < 0:
-                process.kill()
+    def _run_ready(self) -> None:
+        """Runs every callback that is due."""
+        choose, outside = self.rng.random, self.outside
+        while ready := [process for process in self._processes if process.queue and not process.paused]:
+            self._woken = False
+            while ready and not self._woken:
+                alone = len(ready) == 1 and ready[0] is not outside
+                process = ready[0] if alone else ready[int(choose() * len(ready))]
+                self._run(process, alone=alone)
+                if not process.queue:
+                    ready.remove(process)
+                if process is outside:
+                    # Only from there processes are ended, put to sleep and woken.
+                    self._woken = True
+            if not self._woken:
                 return
-        self.steps += 1
-        if self.steps > self._steps_max:
-            raise StepsExceededError
-        handle.run(self)
+
+    def _run(self, process: Process, *, alone: bool) -> None:
+        """Runs the next callback of a process; of one that is alone, all until another one has something."""
+        queue, self._running = process.queue, process
+        while queue:
+            handle = queue.popleft()
+            if not handle.is_cancelled and (process.steps_left is None or process.lives_on()):
+                self.steps += 1
+                if self.steps > self._steps_max:
+                    raise StepsExceededError
+                try:
+                    handle.context.run(handle.callback, *handle.args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 -- as asyncio's own loop does
+                    message = f"exception in {handle.callback!r}"
+                    self.call_exception_handler({"message": message, "exception": error})
+            if self._woken or not alone:
+                return
 
     def _advance(self, until: float) -> bool:
-        timers = self._timers
+        timers, pop = self._timers, heapq.heappop
         while timers:
             when, _, handle, process = timers[0]
-            if handle.cancelled_ or not process.alive:
-                heapq.heappop(timers)
+            if handle.is_cancelled or not process.alive:
+                pop(timers)
                 continue
             if when > until:
                 break
-            self.now = max(when, self.now)
+            self.now = max(self.now, when)
             # A little slack puts what is due at nearly the same time into one round, in any order.
-            while timers and timers[0][0] <= when + 1e-4:
-                _, _, handle, process = heapq.heappop(timers)
-                if process.alive and not handle.cancelled_:
+            together = when + 1e-4
+            while timers and timers[0][0] <= together:
+                _, _, handle, process = pop(timers)
+                if process.alive and not handle.is_cancelled:
                     process.queue.append(handle)
             return True
         self.now = max(self.now, until)
@@ -197,17 +190,30 @@ class SimLoop(asyncio.AbstractEventLoop):
     def forget_dead(self) -> None:
         self._processes = [process for process in self._processes if process.alive]
 
-    def stop_everything(self) -> list[asyncio.Task[Any]]:
-        """Ends the world; returns the tasks that were under way."""
+    def stop_everything(self) -> None:
+        """Ends the world.
+
+        Python would end the coroutines that are under way when it collects them, and again what is tidied up
+        there: that takes it several times as long. Nothing of it is seen by anybody: all processes are dead.
+        """
         self.closing = True
         for process in self._processes:
             process.alive = False
             process.queue.clear()
         self._timers.clear()
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-        return tasks
+        # Else what coroutines do as they end makes a loop of asyncio's own, which keeps it for ever.
+        asyncio._set_running_loop(self)
+        try:
+            for task in self._tasks:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                if not task.done():
+                    _close(task.get_coro())
+        finally:
+            asyncio._set_running_loop(None)
+        self._tasks.clear()
+        # Contexts of tasks hold their process, in circles that only a collection takes apart.
+        for process in self._all_processes:
+            vars(process).clear()
 
     # What asyncio asks of a loop.
 
@@ -231,7 +237,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> Handle:  # type: ignore[override]
-        return self.call_at(self.now + delay, callback, *args, context=context)
+        return self._at(self.now + delay, callback, args, context)
 
     def call_at(
         self,
@@ -240,17 +246,38 @@ class SimLoop(asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> Handle:  # type: ignore[override]
+        return self._at(when, callback, args, context)
+
+    def _at(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        context: contextvars.Context | None,
+    ) -> Handle:
         if context is None:
             context = contextvars.copy_context()
-        handle = Handle(callback, args, context, when)
-        process = context.get(PROCESS, self.outside)
-        heapq.heappush(self._timers, (when, next(self._sequence), handle, process))
+        handle = Handle(callback, args, context)
+        timer = (when, next(self._sequence), handle, context.get(PROCESS, self.outside))
+        heapq.heappush(self._timers, timer)
         return handle
 
     def call_outside(self, delay: float, callback: Callable[..., Any], *args: Any) -> None:
         """Calls something that belongs to no process: the network, a broker, a person."""
-        handle = Handle(callback, args, contextvars.Context(), self.now + delay)
+        handle = Handle(callback, args, contextvars.Context())
         heapq.heappush(self._timers, (self.now + delay, next(self._sequence), handle, self.outside))
+
+    async def sleep(self, seconds: float) -> None:
+        """As asyncio.sleep; most of what the world does is to wait here."""
+        if seconds <= 0:
+            await _turn()
+            return
+        future = asyncio.Future[None](loop=self)
+        timer = self._at(self.now + seconds, _succeed, (future, None), None)
+        try:
+            await future
+        finally:
+            timer.is_cancelled = True
 
     def time(self) -> float:
         return self.now
@@ -295,8 +322,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         if not self.closing and process is not None and process.alive:
             self.create_task(generator.aclose())
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = bool
+    """Asked with every future; the quickest way to say False."""
 
     def is_running(self) -> bool:
         return True
@@ -310,6 +337,20 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if not self.closing:
             self.failures.append(context)
+
+
+@types.coroutine
+def _turn() -> Generator[None, None, None]:
+    """Lets others have their turn."""
+    yield
+
+
+def _close(coroutine: Any) -> None:
+    """Ends a coroutine, which awaits something else now and then before it does."""
+    for _ in range(20):
+        with contextlib.suppress(BaseException):
+            coroutine.close()
+            return
 
 
 def _succeed(future: asyncio.Future[Any], result: Any) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.kafka import Entries
     from tests.simulation.loop import Process
     from tests.simulation.source import Contents
-    from tests.simulation.world import Role
+    from tests.simulation.world import Counts, Role
 
 QUIET_SECONDS_MAX = 60.0
 """Simulated time within which every node arrives once the faults are gone."""
@@ -489,11 +489,11 @@ _DISASTERS = frozenset(
 """What some seeds have all of: alone they are harmless, together they are not."""
 
 
-def run_seed(seed: int, trace: Callable[[str], None] | None = None) -> World:
+def run_seed(seed: int, trace: Callable[[str], None] | None = None) -> Counts:
     """Runs one world; the world is over when this returns.
 
     Raises:
-        ViolationError: something happened that must not; ``error.world`` is the world it happened in.
+        ViolationError: something happened that must not; its notes are the last steps.
     """
     gc.disable()
     world = World(seed, trace)
@@ -503,9 +503,9 @@ def run_seed(seed: int, trace: Callable[[str], None] | None = None) -> World:
         error.add_note("\n".join(_last_steps(world)))
         raise
     finally:
-        world.end()
+        counts = world.end()
         _bury(seed)
-    return world
+    return counts
 
 
 def _last_steps(world: World) -> list[str]:

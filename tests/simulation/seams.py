@@ -198,7 +198,7 @@ def simulated() -> Iterator[None]:
         for module, values in _LIMITS:
             put(module, **values)
         # Coroutines of killed processes complain when they are dropped, and nobody needs to hear it.
-        stack.enter_context(mock.patch.object(sys, "unraisablehook"))
+        stack.enter_context(mock.patch.object(sys, "unraisablehook", _hear_nothing))
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "coroutine .* was never awaited")
         gc.collect()
@@ -206,6 +206,10 @@ def simulated() -> Iterator[None]:
         stack.callback(gc.unfreeze)
         stack.callback(gc.collect)
         yield
+
+
+def _hear_nothing(_: object) -> None:
+    """Keeps nothing of what it is told, as a mock would."""
 
 
 async def _nothing_missing(*_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cdc.capture.bounding import bounded
@@ -26,21 +27,32 @@ class Settings(NamedTuple):
     @property
     def digest(self) -> int:
         """What stands in events and checkpoints."""
-        return settings_digest(Selection(self.tables, {}, self._by_table()))
+        return _digest(self)
 
     def shown(self, schema: Mapping[str, Table]) -> dict[str, Table]:
         """The tables as they are published."""
-        by_table = self._by_table()
-        shown = {
-            name: masked(table, by_table[name], None, name) if name in by_table else table
-            for name, table in sorted(schema.items())
-            if self.tables is None or name in self.tables
-        }
-        return bounded(shown, None) if self.bounds else shown
+        return dict(_shown(self, tuple(schema.values())))
 
-    def _by_table(self) -> dict[str, TableSettings]:
+    def by_table(self) -> dict[str, TableSettings]:
+        """What is said of single tables."""
         excluded = {table: TableSettings(exclude=(column,)) for table, column in self.exclude}
         return excluded | dict(self.bounds)
+
+
+@functools.cache
+def _digest(settings: Settings) -> int:
+    return settings_digest(Selection(settings.tables, {}, settings.by_table()))
+
+
+@functools.cache
+def _shown(settings: Settings, tables: tuple[Table, ...]) -> dict[str, Table]:
+    by_table = settings.by_table()
+    shown = {
+        table.name: masked(table, by_table[table.name], None, table.name) if table.name in by_table else table
+        for table in sorted(tables, key=lambda table: table.name)
+        if settings.tables is None or table.name in settings.tables
+    }
+    return bounded(shown, None) if settings.bounds else shown
 
 
 SETTINGS = (

@@ -7,8 +7,10 @@ statements, answered from plain dictionaries of one moment.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import functools
 import inspect
+import operator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -32,6 +34,7 @@ from tests.simulation.settings import SETTINGS, Settings, project
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from cdc.capture import SourceReader
     from schemas.event import Head
@@ -79,6 +82,7 @@ _READER_EXTRAS: dict[str, Any] = (
 )
 
 
+@functools.cache
 def make_table(name: str, columns: int) -> Table:
     """A table with an INTEGER PRIMARY KEY and that many columns."""
     names = ("id", *(f"c{i}" for i in range(1, columns)))
@@ -132,7 +136,7 @@ class SimSource:
             raise SourceUnavailableError("the source is away")
         if world.short_reads and world.faults.answers and world.rng.random() < STREAM_EXPIRES:
             raise SourceUnavailableError("the stream has expired")
-        await asyncio.sleep(world.latency() if world.rng.random() < 0.3 else 0)
+        await world.loop.sleep(world.latency() if world.rng.random() < 0.3 else 0)
 
     # What upkeep asks of the driver's client.
 
@@ -146,7 +150,7 @@ class SimSource:
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[SimTransaction, None]:
-        await asyncio.sleep(0)
+        await self.world.loop.sleep(0)
         yield SimTransaction(self, self.now)
 
     @asynccontextmanager
@@ -339,22 +343,21 @@ class SimTransaction:
         if sql is capture_log._STATE_SQL:
             if not log or contents.meta is None:
                 return []
-            nonces = [next((row.nonce for row in log if row.change_id == asked), None) for asked in args]
+            nonces = [_nonce_of(log, asked) for asked in args]
             epoch, epoch_nonce, database_id, pruned_to = contents.meta
             return [(epoch, epoch_nonce, database_id, log[-1].change_id, log[-1].nonce, pruned_to, *nonces)]
         if sql is capture_log._COUNT_SQL:
-            return [(sum(args[0] < row.change_id <= args[1] for row in log),)]
+            return [(len(_between(log, args[0], args[1])),)]
         if sql is reader._RANGE_SQL:
             found: dict[int, list[LogRow]] = {}
-            for row in log:
-                if args[0] < row.change_id <= args[1]:
-                    found.setdefault(row.tbl, []).append(row)
+            for row in _between(log, args[0], args[1]):
+                found.setdefault(row.tbl, []).append(row)
             return [
                 (tbl, len(rows), max((r.change_id for r in rows if r.op == "t"), default=None), rows[-1].ts)
                 for tbl, rows in found.items()
             ]
         if sql is reader._LATER_SQL:
-            anew = {row.tbl: row for row in log if row.op == "t" and row.change_id > args[0]}
+            anew = {row.tbl: row for row in _between(log, args[0], contents.next_id) if row.op == "t"}
             return [(tbl, row.change_id, row.ts) for tbl, row in anew.items()]
         if sql.startswith(f"UPDATE {META} SET epoch"):
             assert contents.meta is not None
@@ -385,7 +388,7 @@ class SimTransaction:
         for at in range(0, len(rows), _PAGE_ROWS):
             await self._travel()
             if kind in ("all", "some") and world.page_seconds and world.faults.crashes:
-                await asyncio.sleep(world.page_seconds * world.rng.random())
+                await world.loop.sleep(world.page_seconds * world.rng.random())
             changes, _ = encode(rows[at : at + _PAGE_ROWS])
             if changes:
                 yield changes
@@ -399,17 +402,37 @@ class SimTransaction:
 
     def _select_touched(self, table: Table, prev: int, high: int, tbl: int) -> list[tuple[Any, ...]]:
         touched: dict[Any, list[LogRow]] = {}
-        for row in self.contents.log:
-            if prev < row.change_id <= high and row.tbl == tbl:
+        for row in _between(self.contents.log, prev, high):
+            if row.tbl == tbl:
                 touched.setdefault(row.k1, []).append(row)
         touched.pop(None, None)
         whole = self.contents.schema[table.name]
-        rows = {key: project(row, whole, table) for key, row in self.contents.tables[table.name].items()}
-        nothing = (None,) * len(table.columns)
+        rows, nothing = self.contents.tables[table.name], (None,) * len(table.columns)
         return [
-            (*rows.get(key, nothing), key, lines[-1].change_id, lines[-1].ts, int(lines[0].op != "c"), 0)
+            (
+                *(project(rows[key], whole, table) if key in rows else nothing),
+                key,
+                lines[-1].change_id,
+                lines[-1].ts,
+                int(lines[0].op != "c"),
+                0,
+            )
             for key, lines in sorted(touched.items())
         ]
+
+
+def _between(log: tuple[LogRow, ...], after: int, to: int) -> tuple[LogRow, ...]:
+    """The rows behind one change id, up to another one; the log is in their order."""
+    begin = bisect.bisect_right(log, after, key=_CHANGE_ID)
+    return log[begin : bisect.bisect_right(log, to, lo=begin, key=_CHANGE_ID)]
+
+
+def _nonce_of(log: tuple[LogRow, ...], change_id: int | None) -> int | None:
+    found = () if change_id is None else _between(log, change_id - 1, change_id)
+    return found[0].nonce if found else None
+
+
+_CHANGE_ID = operator.attrgetter("change_id")
 
 
 class SimCapture:
@@ -465,32 +488,11 @@ class SimCapture:
         async with self.source.writing() as transaction:
             self.source.log_control(transaction.contents, NO_TABLE_ID, OP_SETTINGS)
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[SourceReader, None]:
-        if self.source.world.short_reads:
-            async with piecewise.PiecewiseReader(self.moment) as pieces:
-                yield pieces
-        else:
-            async with self.moment() as moment:
-                yield moment
+    def reading(self) -> AbstractAsyncContextManager[SourceReader]:
+        return piecewise.PiecewiseReader(self.moment) if self.source.world.short_reads else self.moment()
 
-    @asynccontextmanager
-    async def moment(self) -> AsyncGenerator[reader.CaptureReader, None]:
-        await self._travel()
-        contents = self.source.now
-        if stale(contents):
-            raise CaptureStaleError("the schema has changed under capture")
-        transaction = self.source.world.read_transaction(self.source, contents)
-        selected = Selected(self.settings.shown(contents.schema), ())
-        transaction.show(selected.tables)
-        yield reader.CaptureReader(
-            transaction,
-            contents.schema_version,
-            selected,
-            contents.registered,
-            settings=self.settings.digest,
-            **_READER_EXTRAS,
-        )
+    def moment(self) -> SimMoment:
+        return SimMoment(self)
 
     async def mint_epoch(self, above: int, seen: Head | None) -> bool:
         async with self.source.writing() as transaction:
@@ -498,6 +500,34 @@ class SimCapture:
         if minted:
             self.source.world.minted(PROCESS.get())
         return minted
+
+
+class SimMoment:
+    """One moment of the source, as it is published."""
+
+    def __init__(self, capture: SimCapture) -> None:
+        self._capture = capture
+
+    async def __aenter__(self) -> reader.CaptureReader:
+        source, settings = self._capture.source, self._capture.settings
+        await source.travel()
+        contents = source.now
+        if stale(contents):
+            raise CaptureStaleError("the schema has changed under capture")
+        transaction = source.world.read_transaction(source, contents)
+        selected = Selected(settings.shown(contents.schema), ())
+        transaction.show(selected.tables)
+        return reader.CaptureReader(
+            transaction,
+            contents.schema_version,
+            selected,
+            contents.registered,
+            settings=settings.digest,
+            **_READER_EXTRAS,
+        )
+
+    async def __aexit__(self, *exc: object) -> None:
+        pass
 
 
 def install_tables(

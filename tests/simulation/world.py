@@ -6,7 +6,7 @@ import asyncio
 import random
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,19 @@ STEPS_MAX = 400_000
 """Callbacks of one world; a sound one takes some ten thousand."""
 
 TRACE_LINES = 2000
+
+
+class Counts(NamedTuple):
+    """What a world was made of, or several of them."""
+
+    commits: int = 0
+    loads: int = 0
+    mints: int = 0
+    pruned: int = 0
+    steps: int = 0
+
+    def plus(self, more: Counts) -> Counts:
+        return Counts(*map(sum, zip(self, more, strict=True)))
 
 
 class Faults(msgspec.Struct):
@@ -192,6 +205,7 @@ class World:
         if self.failure is None and not self.loop.closing:
             self.failure = ViolationError(what)
             self.failure.__cause__ = cause
+            self.loop.over = True
             self.note("VIOLATION", "%s", what)
 
     def committed(self, name: str, file: File) -> None:
@@ -345,7 +359,7 @@ class World:
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(finalizer=self.loop.finalize_generator)
         try:
-            held = self.loop.run_until(lambda: self.failure is not None or condition(), until)
+            held = self.loop.run_until(condition, until)
         except StepsExceededError:
             self.fail(f"more than {STEPS_MAX} steps")
             held = False
@@ -357,9 +371,13 @@ class World:
             raise self.failure
         return held
 
-    def end(self) -> None:
-        """Lets go of everything that is still under way, without letting it do anything."""
-        self.loop.stop_everything()
+    def end(self) -> Counts:
+        """Lets go of everything, and of what is still under way without letting it do anything."""
+        checks, loop = self.checks, self.loop
+        loop.stop_everything()
+        # Its parts know it: taken from each other they are freed at once, not by a collection much later.
+        vars(self).clear()
+        return Counts(checks.commits, checks.loads, checks.mints, checks.pruned, loop.steps)
 
 
 def say(line: str) -> None:
