@@ -93,7 +93,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._timers: list[tuple[float, int, Handle, Process]] = []
         self._processes: list[Process] = []
         self._all_processes: list[Process] = []
-        self._busy_until: dict[int, float] = {}
+        self._busy_until: dict[Any, float] = {}
+        """By executor; not by its id, which is given again when it is gone: then a seed would not replay."""
         self._tasks: list[asyncio.Task[Any]] = []
         self._running: Process | None = None
         """The process that runs, and whether another one has something to do since."""
@@ -298,10 +299,10 @@ class SimLoop(asyncio.AbstractEventLoop):
         context = contextvars.copy_context()
         start = self.now
         if executor is not None:
-            start = max(start, self._busy_until.get(id(executor), 0.0))
+            start = max(start, self._busy_until.get(executor, 0.0))
         begin = start + self.rng.random() * 0.004
         if executor is not None:
-            self._busy_until[id(executor)] = begin
+            self._busy_until[executor] = begin
 
         def call() -> None:
             try:

@@ -15,6 +15,7 @@ import cdc.capture.encode
 import cdc.capture.limits
 import cdc.capture.log
 import cdc.capture.piecewise
+import cdc.capture.prune
 import cdc.capture.queries
 import cdc.capture.reader
 import cdc.embedded
@@ -31,14 +32,19 @@ import cdc.upkeep
 import consumers.bootstrap
 import consumers.following
 import consumers.limits
+import consumers.live
 import consumers.node
+import consumers.orders
 import consumers.rebuild
 import consumers.store
 import consumers.subscription
+import consumers.telling
 import consumers.wayfinder
 import consumers.writer
 import schemas.kafka_admin
+import schemas.kafka_refusal
 import schemas.parts
+import schemas.progress
 import schemas.retrying
 import schemas.topics
 from schemas.rows import RowEncoder
@@ -109,6 +115,26 @@ _LOGGERS = (
     consumers.writer,
 )
 
+_CLOCKS = (
+    cdc.capture.piecewise,
+    cdc.capture.prune,
+    cdc.capture.reader,
+    cdc.embedded,
+    cdc.kafka.polling,
+    cdc.kafka.standby,
+    cdc.upkeep,
+    consumers.following,
+    consumers.live,
+    consumers.orders,
+    consumers.store,
+    consumers.telling,
+    consumers.writer,
+    schemas.kafka_refusal,
+    schemas.progress,
+    schemas.retrying,
+    schemas.topics,
+)
+
 # Small, so that a handful of rows meets every limit.
 _LIMITS: list[tuple[Any, dict[str, Any]]] = [
     (
@@ -174,8 +200,7 @@ def simulated() -> Iterator[None]:
         put(consumers.subscription, require_topic_rights=_nothing_missing, group_rights=_nothing_missing)
         put(cdc.kafka.publication, AIOKafkaProducer=SimProducer, secrets=_RANDOM)
         put(cdc.kafka.snapshots, secrets=_RANDOM)
-        put(cdc.kafka.polling, time=_TIME)
-        put(cdc.kafka.standby, time=_TIME, random=_RANDOM)
+        put(cdc.kafka.standby, random=_RANDOM)
         put(cdc.capture.log, secrets=_RANDOM)
         # Making one costs as much as encoding dozens of rows; the same columns make the same encoder.
         put(cdc.capture.queries, select_all=_select_all, select_touched=_select_touched)
@@ -185,14 +210,14 @@ def simulated() -> Iterator[None]:
         put(schemas.topics, AIOKafkaConsumer=SimConsumer)
         if hasattr(schemas.topics, "AIOKafkaProducer"):
             put(schemas.topics, AIOKafkaProducer=SimProducer, AIOKafkaAdminClient=SimAdmin)
-        put(cdc.capture.piecewise, time=_TIME)
-        put(cdc.upkeep, time=_TIME)
-        put(schemas.retrying, random=_RANDOM, time=_TIME)
+        # All that is shipped and asks for the time: a real clock would keep seeds from replaying.
+        for module in _CLOCKS:
+            put(module, time=_TIME)
+        put(schemas.retrying, random=_RANDOM)
         put(consumers.subscription, AIOKafkaConsumer=SimConsumer)
-        put(consumers.following, time=_TIME)
-        put(consumers.store, _redb=SimRedb(), time=_TIME)
+        put(consumers.store, _redb=SimRedb())
         put(consumers.rebuild, secrets=_RANDOM, _sync_folder=lambda _: None)
-        put(consumers.writer, NodeLock=SimLock, time=_TIME)
+        put(consumers.writer, NodeLock=SimLock)
         for module in _LOGGERS:
             put(module, _log=_LOG)
         for module, values in _LIMITS:
