@@ -517,6 +517,6 @@ def _last_steps(world: World) -> list[str]:
 
 
 def _bury(seed: int) -> None:
-    """Frees, now and then, what was under way."""
-    if seed % 20 == 0:
+    """Frees, now and then, what was under way: often, as long as it is in the processor's caches."""
+    if seed % 5 == 0:
         gc.collect()
