@@ -76,4 +76,11 @@ FOUND_AT = {
     "catching_up_once_is_enough": 40,
     "deleted_rows_stay_in_a_load": 7,
     "moments_that_do_not_continue": 442,
+    "nonce_of_prev_ignored": 621,
+    "groups_overlap_at_any_time": 60,
+    "epoch_minted_without_a_second_look": 39,
+    "no_snapshot_after_retention": 124,
+    "poller_counts_half_groups": 1,
+    "any_group_shows_that_the_source_was_restored": 33,
+    "nothing_shows_that_the_source_was_restored": 35,
 }
