@@ -7,3 +7,7 @@ from schemas.errors import SourceUnavailableError
 
 class SourceLockedError(SourceUnavailableError):
     """The source is there, and another connection keeps us out of it for now."""
+
+
+class SourceMovedError(SourceLockedError):
+    """What a transaction had read was changed before it ended, where nothing can keep others from that."""
