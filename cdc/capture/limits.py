@@ -69,6 +69,9 @@ A group is the exact state of one moment only if all of it is read in one: that 
 MOVED_MAX = 30
 """How often in a row others may change a piece while it is read, before the source counts as locked."""
 
+MOVED_SAME_MAX = 15
+"""How often the same piece is read then, before a smaller one is: each time more of it comes at once."""
+
 PIECE_ROWS_MIN = 50
 PIECE_ROWS_FIRST = 500
 PIECE_ROWS_MAX = 5_000

@@ -21,7 +21,7 @@ from schemas import Op, decode_key
 from schemas.errors import SourceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from cdc.capture.encode import Change, Page
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cdc.capture.prune import Keeping
     from cdc.capture.reader import CaptureReader
     from cdc.capture.table import Skipped
+    from cdc.source import Statement
     from schemas.definition import TableDefinition
 
 
@@ -61,6 +62,7 @@ class PiecewiseReader:
     ) -> None:
         self._moving = moving
         self._moved = 0
+        self._again: Sequence[Statement] = ()
         # Rows were read that may be newer than the log's end as it is known.
         self._loose = False
         self._open_moment = open_moment
@@ -238,7 +240,7 @@ class PiecewiseReader:
 
     async def oldest(self, table: str, rows: int) -> AsyncGenerator[Page, None]:
         """Give the oldest of the rows that are kept of a table with ``keep``, of one moment."""
-        async for page in self._at_once((await self._now()).oldest(table, rows)):
+        async for page in self._at_once(lambda moment: moment.oldest(table, rows)):
             yield page
         await self._settle()
 
@@ -305,6 +307,8 @@ class PiecewiseReader:
                 await self.rest()
                 moment = await self._next_moment()
                 moment.assume(state)
+                moment.ask_again(self._again)
+                self._again = ()
                 self._loose = True
         self._opened = time.monotonic()
         self._moments += 1
@@ -352,15 +356,16 @@ class PiecewiseReader:
                 return await self._stack.enter_async_context(self._open_moment())
         return await self._stack.enter_async_context(self._open_moment())
 
-    async def _was_moved(self) -> None:
-        """Leave a moment that others ended, to begin the piece anew.
+    async def _was_moved(self, error: SourceMovedError) -> None:
+        """Leave a moment that others ended; at the next one all that it was asked comes at once.
 
         Raises:
             SourceMovedError: that happened too often.
         """
         self._moved += 1
         if self._moved > limits.MOVED_MAX:
-            raise SourceMovedError("the source is changed faster than it can be read", "it is tried again")
+            raise error
+        self._again = error.asked
         await self.rest()
 
     async def _anew(self, anew: dict[int, tuple[int, int]], high: int) -> AsyncGenerator[Page, None]:
@@ -374,7 +379,7 @@ class PiecewiseReader:
                 async for page in self._rows(truncated[1], high, strict=False):
                     yield page
         if whole:
-            async for page in self._at_once((await self._now()).followers(whole, high)):
+            async for page in self._at_once(lambda moment: moment.followers(whole, high)):
                 yield page
 
     async def _touched(
@@ -397,9 +402,10 @@ class PiecewiseReader:
                     if too_large or (self._lasted() > self._seconds and fewer >= limits.PIECE_ROWS_MIN):
                         self._piece.rows = fewer
                         return None
-        except SourceMovedError:
-            await self._was_moved()
-            self._piece.rows = fewer
+        except SourceMovedError as error:
+            await self._was_moved(error)
+            if self._moved > limits.MOVED_SAME_MAX:
+                self._piece.rows = fewer
             return None
         self._moved = 0
         self._piece.took(time.monotonic() - began)
@@ -408,7 +414,7 @@ class PiecewiseReader:
     async def _rows(self, table: str, change_id: int, *, strict: bool) -> AsyncGenerator[Page, None]:
         if not (await self._now()).is_whole(table):
             # Which rows these are is known at one moment only, and they are few.
-            async for page in self._at_once((await self._now()).bounded_rows(table, change_id)):
+            async for page in self._at_once(lambda moment: moment.bounded_rows(table, change_id)):
                 yield page
             return
         after: bytes | None = None
@@ -430,12 +436,12 @@ class PiecewiseReader:
                         if cut:
                             break
                 self._moved = 0
-            except SourceMovedError:
-                await self._was_moved()
+            except SourceMovedError as error:
+                await self._was_moved(error)
                 # What came is of one moment all the same.
                 cut = bool(held.pages) and held.pages[-1][-1][2] != after
                 if not cut:
-                    wanted = max(1, wanted // 4)
+                    wanted = wanted if self._moved <= limits.MOVED_SAME_MAX else max(1, wanted // 4)
                     continue
             self._piece.took(time.monotonic() - began)
             await self.rest()
@@ -448,19 +454,32 @@ class PiecewiseReader:
             wanted = 2 * wanted if newest == after else self._piece.rows
             after = newest
 
-    async def _at_once(self, pages: AsyncGenerator[Page, None]) -> AsyncGenerator[Page, None]:
+    async def _at_once(
+        self, read: Callable[[CaptureReader], AsyncGenerator[Page, None]]
+    ) -> AsyncGenerator[Page, None]:
         """Give pages of one moment, which is left first unless they are too many to be held in memory."""
-        held = Held()
-        async with aclosing(pages):
-            async for page in pages:
-                held.add(page)
-                if held.is_full:
-                    for one in held.pages:
-                        yield one
-                    held = Held()
-        await self.rest()
-        for page in held.pages:
-            yield page
+        while True:
+            held = Held()
+            begun = False
+            try:
+                async with aclosing(read(await self._now())) as pages:
+                    async for page in pages:
+                        held.add(page)
+                        if held.is_full:
+                            begun = True
+                            for one in held.pages:
+                                yield one
+                            held = Held()
+            except SourceMovedError as error:
+                if begun:
+                    raise
+                await self._was_moved(error)
+                continue
+            self._moved = 0
+            await self.rest()
+            for page in held.pages:
+                yield page
+            return
 
     def _lasted(self) -> float:
         """The seconds since the moment was opened."""

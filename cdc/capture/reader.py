@@ -22,7 +22,7 @@ from schemas.errors import UsageError
 from schemas.order import place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from cdc.capture.bounded import Query
     from cdc.capture.encode import Change, Page
@@ -132,6 +132,10 @@ class CaptureReader:
         """Take the log's state from a moment a little earlier, so that commits do not end this one."""
         self._state = state
         self._assumed = True
+
+    def ask_again(self, asked: Sequence[Statement]) -> None:
+        """Have all that a moment was asked which others ended come at once, if it is asked again."""
+        self._transaction.ahead(asked, ())
 
     async def rest(self) -> None:
         """Do nothing: this moment lasts until it is left."""

@@ -208,11 +208,12 @@ class SharedStream:
             if played.answers and played.error is not None:
                 raise played.error
             self._lost = False
-        raise _moved()
+        raise SourceMovedError(written)
 
     async def _ask(self, statements: Sequence[Statement]) -> list[bytes]:
         """Run the script and then these statements; give their answers."""
-        ahead, self._ahead = self._ahead, []
+        ahead = [one for one in self._ahead if one not in statements]
+        self._ahead = []
         if ahead:
             with suppress(TooLargeError):
                 return await self._play(statements, ahead)
@@ -227,7 +228,7 @@ class SharedStream:
         lines = await _off_loop(sum(map(len, played.answers)), lambda: _lines(told, played.answers))
         if lines[: len(known)] != known:
             self._lost = True
-            raise _moved()
+            raise SourceMovedError([one for one in told if is_query(one.sql)])
         # What was refused did nothing; what came before it is told again.
         self._script, self._marks = lines, played.marks
         answers = played.answers[len(known) :]
@@ -275,9 +276,3 @@ def _writes(statement: Statement) -> bool:
 async def _off_loop(size_bytes: int, work: Callable[[], T]) -> T:
     """Do what takes long with large answers on a thread."""
     return work() if size_bytes <= DECODE_INLINE_BYTES_MAX else await asyncio.to_thread(work)
-
-
-def _moved() -> SourceMovedError:
-    return SourceMovedError(
-        "what was read at the source was changed by another client before all of it was", "it is tried again"
-    )

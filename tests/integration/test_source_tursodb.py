@@ -184,6 +184,22 @@ async def test_a_server_that_restarts_is_found_again(server: TursoServer, client
         assert (await transaction.execute("SELECT count(*) FROM t")).rows == [(1,)]
 
 
+async def test_what_others_commit_after_us_outlives_a_killed_server(server: TursoServer):
+    """Version 0.7.0 loses commits after a pragma was asked as a table outside of a transaction."""
+    async with Capture(server.url) as capture:
+        await capture.install()
+        async with capture.reading() as reader:
+            await reader.state()
+        await capture.mint_epoch(1, None)
+        await capture.prune(0)
+    server.write("INSERT INTO t VALUES (2, 'two')")
+    server.write("INSERT INTO t VALUES (3, 'three')")
+    logged = server.rows("SELECT max(change_id) FROM _cdc_log")
+    server.restart()
+    assert server.rows("SELECT id FROM t ORDER BY id") == [["1"], ["2"], ["3"]]
+    assert server.rows("SELECT max(change_id) FROM _cdc_log") == logged
+
+
 async def test_another_server_without_transactions_over_requests_is_refused():
     async def answer(_: web.Request) -> web.Response:
         result = {"step_results": [None], "step_errors": [{"message": "no such function", "code": "X"}]}
