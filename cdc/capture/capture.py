@@ -121,6 +121,10 @@ class Capture:
             raise RuntimeError("this Capture is not open: use it with `async with`")
         return self._client
 
+    @property
+    def _served(self) -> bool:
+        return self.client.short_reads and not self.client.reads_block
+
     async def install(self) -> InstallReport:
         """Make capture true: the log, what is known of it, triggers; nothing where all is well.
 
@@ -164,7 +168,8 @@ class Capture:
     async def _look(self, transaction: Transaction) -> tuple[Schema, Selected, Plan]:
         schema = await read_schema(transaction)
         selected = await self._select(transaction, schema)
-        return schema, selected, plan_install(schema, selected, await read_installed(transaction, schema))
+        registered = await read_installed(transaction, schema)
+        return schema, selected, plan_install(schema, selected, registered, served=self._served)
 
     async def _select(self, transaction: Transaction, schema: Schema) -> Selected:
         selected = select_tables(schema, self._selection, strict=not self._checked)
@@ -205,7 +210,8 @@ class Capture:
         """
         if self.client.short_reads:
             seconds = None if self.client.reads_block else limits.SERVER_MOMENT_SECONDS
-            async with PiecewiseReader(self.moment, tries, seconds) as reader:
+            moving = self.client.reads_move
+            async with PiecewiseReader(self.moment, tries, seconds, moving=moving) as reader:
                 yield reader
         else:
             async with self.moment() as moment:
@@ -231,6 +237,7 @@ class Capture:
                 known.registered,
                 known.ranged,
                 self._settings,
+                moves=self.client.reads_move,
             )
 
     async def _learn(self, transaction: Transaction) -> _Known:
@@ -239,10 +246,14 @@ class Capture:
         registered = await read_installed(transaction, schema)
         if registered is None:
             raise CaptureStaleError("capture is not installed at the source", "run `cdc install`")
-        plan = plan_install(schema, selected, registered)
+        plan = plan_install(schema, selected, registered, served=self._served)
         if not plan.is_empty:
             names = ", ".join(f'"{one.name}"' for one in (*plan.make, *plan.leave)) or (
-                "the table of leases is not there" if plan.lease else "a renamed table"
+                "the table of leases is not there"
+                if plan.lease
+                else "its rows can be overwritten"
+                if plan.stays
+                else "a renamed table"
             )
             raise CaptureStaleError(f"the schema has changed under capture: {names}", "run `cdc install`")
         by_rowid = [table for table in selected.tables.values() if table.rowid_alias]

@@ -52,6 +52,11 @@ CREATE_LEASES: Final = (
     "renewed_ms INTEGER, PRIMARY KEY (kind, name))"
 )
 
+LOG_STAYS: Final = "_cdc_log_stays"
+# A client of Turso Sync has a copy of the log, whose triggers log what is written to the copy. It sends these
+# rows too, as an upsert under the ids that its copy gave: they would take the place of rows here.
+CREATE_LOG_STAYS: Final = f"CREATE TRIGGER {LOG_STAYS} BEFORE UPDATE ON {LOG} BEGIN SELECT RAISE(IGNORE); END"
+
 # unixepoch('subsec') is NULL before SQLite 3.42; julianday is in all.
 NOW_MS: Final = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 

@@ -11,12 +11,14 @@ import msgspec
 from cdc.capture.ddl import (
     CREATE_LEASES,
     CREATE_LOG,
+    CREATE_LOG_STAYS,
     CREATE_META,
     CREATE_TABLES,
     FORMAT,
     INSERT_CONTROL_ROW,
     LEASES_COLUMNS,
     LOG_COLUMNS,
+    LOG_STAYS,
     META_COLUMNS,
     NO_TABLE_ID,
     TABLES_COLUMNS,
@@ -71,7 +73,8 @@ class Plan(msgspec.Struct, frozen=True):
     ``create``: our tables are not there, or not all of them, or are empty: they are made anew. ``make``:
     tables whose triggers must be made. ``leave``: those captured before that are gone. ``drop``: triggers of
     ours without a captured table of theirs. ``lease``: the table of leases is not there, as in a log that was
-    installed before there were any; it is added, and the log goes on.
+    installed before there were any; it is added, and the log goes on. ``stays``: nothing keeps the log's rows
+    from being overwritten, where that can happen.
     """
 
     create: bool
@@ -79,11 +82,12 @@ class Plan(msgspec.Struct, frozen=True):
     leave: list[Registered]
     drop: list[str]
     lease: bool = False
+    stays: bool = False
 
     @property
     def is_empty(self) -> bool:
         """Nothing to do."""
-        return not (self.create or self.make or self.leave or self.drop or self.lease)
+        return not (self.create or self.make or self.leave or self.drop or self.lease or self.stays)
 
 
 async def read_installed(transaction: Transaction, schema: Schema) -> list[Registered] | None:
@@ -123,8 +127,10 @@ def missing_tables(schema: Schema) -> list[str]:
     return missing
 
 
-def plan_install(schema: Schema, selected: Selected, registered: list[Registered] | None) -> Plan:
-    """Compare what should be with what is."""
+def plan_install(
+    schema: Schema, selected: Selected, registered: list[Registered] | None, *, served: bool = False
+) -> Plan:
+    """Compare what should be with what is; ``served``: clients may have copies, and send what they wrote."""
     create = registered is None
     by_name = {entry.name: entry for entry in registered or ()}
     ours = {
@@ -144,7 +150,9 @@ def plan_install(schema: Schema, selected: Selected, registered: list[Registered
     captured = {entry.id for entry in registered or () if entry.fingerprint and entry not in leave}
     # Triggers follow a table that is renamed; under its new name it is another table to readers.
     drop = [name for name in ours if _table_id_of(name) not in captured]
-    return Plan(create, make, leave, drop, lease=not create and LEASES not in schema.own)
+    stays = served and (create or all(row.name != LOG_STAYS for row in schema.master))
+    lease = not create and LEASES not in schema.own
+    return Plan(create, make, leave, drop, lease=lease, stays=stays)
 
 
 async def carry_out(transaction: Transaction, plan: Plan, schema: Schema) -> None:
@@ -155,6 +163,8 @@ async def carry_out(transaction: Transaction, plan: Plan, schema: Schema) -> Non
         await _create(transaction, schema)
     elif plan.lease:
         await add_leases(transaction, schema)
+    if plan.stays:
+        await transaction.execute(CREATE_LOG_STAYS)
     await _widen_log(transaction, plan, schema)
     ids = {entry.name: entry.id for entry in await _read_registered(transaction)}
     for table in plan.make:

@@ -66,6 +66,12 @@ SERVER_MOMENT_SECONDS = 2.0
 A group is the exact state of one moment only if all of it is read in one: that takes some ten trips.
 """
 
+MOVED_MAX = 30
+"""How often in a row others may change a piece while it is read, before the source counts as locked."""
+
+MOVED_SAME_MAX = 15
+"""How often the same piece is read then, before a smaller one is: each time more of it comes at once."""
+
 PIECE_ROWS_MIN = 50
 PIECE_ROWS_FIRST = 500
 PIECE_ROWS_MAX = 5_000

@@ -10,11 +10,12 @@ import msgspec
 from cdc.capture.ddl import INSERT_CONTROL_ROW, NO_TABLE_ID, OP_EPOCH
 from cdc.capture.errors import CaptureStaleError
 from cdc.capture.identifiers import LOG, META
+from cdc.source import Statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cdc.source import Transaction
+    from cdc.source import Row, Transaction
     from schemas.event import Head
 
 
@@ -72,7 +73,10 @@ async def read_state(transaction: Transaction, prev: int | None, exact: int | No
     Raises:
         CaptureStaleError: the log is empty or its description is gone (`Capture.install` heals both).
     """
-    rows = (await transaction.execute(_STATE_SQL, (prev, exact))).rows
+    return _state_of((await transaction.execute(_STATE_SQL, (prev, exact))).rows)
+
+
+def _state_of(rows: list[Row]) -> LogState:
     if not rows:
         raise CaptureStaleError("the change log is empty", "run `cdc install`")
     return LogState(*rows[0])
@@ -102,10 +106,11 @@ async def has_rows(transaction: Transaction, rows: Iterable[tuple[int, int]]) ->
     Raises:
         CaptureStaleError: the log is empty or its description is gone.
     """
-    for change_id, nonce in rows:
-        if (await read_state(transaction, change_id)).prev_nonce != nonce:
-            return False
-    return True
+    asked = list(rows)
+    # All at once: it is the same moment everywhere.
+    answers = await transaction.batch([Statement(_STATE_SQL, (change_id, None)) for change_id, _ in asked])
+    states = [_state_of(answer.rows) for answer in answers]
+    return all(state.prev_nonce == nonce for state, (_, nonce) in zip(states, asked, strict=True))
 
 
 async def lacks_row(transaction: Transaction, head: Head) -> bool:

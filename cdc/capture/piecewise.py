@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from cdc.capture import limits
 from cdc.capture.errors import CaptureStaleError
 from cdc.capture.pieces import Held, PieceRows
 from cdc.capture.survey import Survey
+from cdc.source import SourceMovedError
 from schemas import Op, decode_key
 from schemas.errors import SourceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from cdc.capture.encode import Change, Page
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from cdc.capture.prune import Keeping
     from cdc.capture.reader import CaptureReader
     from cdc.capture.table import Skipped
+    from cdc.source import Statement
     from schemas.definition import TableDefinition
 
 
@@ -43,6 +45,8 @@ class PiecewiseReader:
         tries: how often that is tried before the source counts as locked, or away: often by those who would
             have to begin anew, and find room between the commits of a busy application.
         moment_seconds: how long one lasts; None: as little as holds up nobody.
+        moving: others can end a moment by a commit that changes what it read. So where the log ends is read
+            at one, and rows at another, unless it all comes at once; and it is read again after the rows.
 
     Raises (every method):
         CaptureStaleError: the schema or the log was changed between two moments: begin anew.
@@ -53,7 +57,14 @@ class PiecewiseReader:
         open_moment: Callable[[], AbstractAsyncContextManager[CaptureReader]],
         tries: int = 1,
         moment_seconds: float | None = None,
+        *,
+        moving: bool = False,
     ) -> None:
+        self._moving = moving
+        self._moved = 0
+        self._again: Sequence[Statement] = ()
+        # Rows were read that may be newer than the log's end as it is known.
+        self._loose = False
         self._open_moment = open_moment
         self._tries = tries
         self._seconds = limits.MOMENT_SECONDS if moment_seconds is None else moment_seconds
@@ -165,6 +176,7 @@ class PiecewiseReader:
             await self.rest()
             for page in pages:
                 yield page
+        await self._settle()
 
     async def rows(self, table: str) -> AsyncGenerator[Page, None]:
         """Give every row of a table as op r in the order of its key.
@@ -175,6 +187,7 @@ class PiecewiseReader:
         high = (self._begun or await self.state()).high
         async for page in self._rows(table, high, strict=True):
             yield page
+        await self._settle()
 
     async def catch_up(self) -> AsyncGenerator[Page, None]:
         """Give what was touched since the last state, again and again until a moment shows all that is left.
@@ -186,6 +199,8 @@ class PiecewiseReader:
         left, grown = sys.maxsize, 0
         for _ in range(limits.CATCH_UP_ROUNDS_MAX):
             state = await self._look(low.high)
+            if self._moving and low.high > state.pruned_to and not state.continues(low):
+                raise CaptureStaleError("the change log was rewritten between two reads")
             before, left = left, state.high - low.high
             grown += left >= before > 0
             if grown > limits.CATCH_UP_GROWTHS_MAX:
@@ -205,24 +220,29 @@ class PiecewiseReader:
 
     async def backlog(self, prev: int) -> Backlog:
         """Say how long the log is, and how far behind a reader at ``prev`` is."""
-        return await (await self._now()).backlog(prev)
+        async with self._aside() as moment:
+            return await moment.backlog(prev)
 
     async def is_held_for(self, reader: Reader) -> bool:
         """Say whether a reader has a lease on the log as it is at this moment."""
-        return await (await self._now()).is_held_for(reader)
+        async with self._aside() as moment:
+            return await moment.is_held_for(reader)
 
     async def keeping(self) -> Keeping:
         """Say what the log holds, and for whom."""
-        return await (await self._now()).keeping()
+        async with self._aside() as moment:
+            return await moment.keeping()
 
     async def references(self) -> list[tuple[str, str]]:
         """Give (table, the table that a foreign key of it refers to) of the captured tables."""
-        return await (await self._now()).references()
+        async with self._aside() as moment:
+            return await moment.references()
 
     async def oldest(self, table: str, rows: int) -> AsyncGenerator[Page, None]:
         """Give the oldest of the rows that are kept of a table with ``keep``, of one moment."""
-        async for page in self._at_once((await self._now()).oldest(table, rows)):
+        async for page in self._at_once(lambda moment: moment.oldest(table, rows)):
             yield page
+        await self._settle()
 
     def is_whole(self, table: str) -> bool:
         """Whether readers hold every row of a table."""
@@ -230,7 +250,11 @@ class PiecewiseReader:
 
     async def row(self, table: str, key: bytes) -> Change | None:
         """Give one row by its encoded key as op r; None when there is none."""
-        return await (await self._now()).row(table, key)
+        async with self._aside() as moment:
+            row = await moment.row(table, key)
+        self._loose |= self._moving and self._newest is not None
+        await self._settle()
+        return row
 
     async def pending(self, prev: int) -> AsyncGenerator[list[tuple[str, bytes]], None]:
         """Give (table, key) of whatever `changes` would give from ``prev`` to the end of the log."""
@@ -260,6 +284,8 @@ class PiecewiseReader:
 
     async def _look(self, prev: int | None, exact: int | None = None) -> LogState:
         self._newest = await (await self._now()).state(prev, exact)
+        # Whatever is read at this moment from now on is of that state, or the moment ends.
+        self._loose = False
         return self._newest
 
     @property
@@ -274,28 +300,73 @@ class PiecewiseReader:
             return self._moment
         await self.rest()
         moment = await self._next_moment()
+        newest = self._newest
+        if newest is not None:
+            state = self._newest = await self._continued(moment, newest)
+            if self._moving:
+                await self.rest()
+                moment = await self._next_moment()
+                moment.assume(state)
+                moment.ask_again(self._again)
+                self._again = ()
+                self._loose = True
         self._opened = time.monotonic()
         self._moments += 1
+        self._moment = moment
+        return moment
+
+    async def _continued(self, moment: CaptureReader, newest: LogState) -> LogState:
+        """Give the log's state at a later moment, if it goes on from an earlier one."""
+        state = await moment.state(newest.high, alone=self._moving)
+        if 0 <= self._floor < state.pruned_to:
+            raise CaptureStaleError("the change log was pruned between two reads")
+        if not state.continues(newest):
+            raise CaptureStaleError("the change log was rewritten between two reads")
+        return state
+
+    async def _settle(self) -> None:
+        """See that ``exact_at`` is at least as new as all that was read, and that the log went on."""
+        if self._loose:
+            await self.rest()
+            moment = await self._next_moment()
+            self._newest = await self._continued(moment, self._state)
+            self._loose = False
+            await self.rest()
+
+    @asynccontextmanager
+    async def _aside(self) -> AsyncGenerator[CaptureReader, None]:
+        """Give a moment to ask one thing at, and keep the one that is open from ending by it."""
+        if self._moving:
+            async with self._open_moment() as moment:
+                yield moment
+        else:
+            yield await self._now()
+
+    async def _next_moment(self) -> CaptureReader:
+        moment = await self._begun_moment()
         if self._first is None:
             self._first = moment
         elif not moment.agrees_with(self._first):
             raise CaptureStaleError("the schema was changed between two reads")
-        newest = self._newest
-        if newest is not None:
-            state = await moment.state(newest.high)
-            if 0 <= self._floor < state.pruned_to:
-                raise CaptureStaleError("the change log was pruned between two reads")
-            if not state.continues(newest):
-                raise CaptureStaleError("the change log was rewritten between two reads")
-            self._newest = state
-        self._moment = moment
         return moment
 
-    async def _next_moment(self) -> CaptureReader:
+    async def _begun_moment(self) -> CaptureReader:
         for _ in range(self._tries - 1):
             with suppress(SourceUnavailableError):
                 return await self._stack.enter_async_context(self._open_moment())
         return await self._stack.enter_async_context(self._open_moment())
+
+    async def _was_moved(self, error: SourceMovedError) -> None:
+        """Leave a moment that others ended; at the next one all that it was asked comes at once.
+
+        Raises:
+            SourceMovedError: that happened too often.
+        """
+        self._moved += 1
+        if self._moved > limits.MOVED_MAX:
+            raise error
+        self._again = error.asked
+        await self.rest()
 
     async def _anew(self, anew: dict[int, tuple[int, int]], high: int) -> AsyncGenerator[Page, None]:
         """Give the tables that are read anew, and what follows them."""
@@ -308,7 +379,7 @@ class PiecewiseReader:
                 async for page in self._rows(truncated[1], high, strict=False):
                     yield page
         if whole:
-            async for page in self._at_once((await self._now()).followers(whole, high)):
+            async for page in self._at_once(lambda moment: moment.followers(whole, high)):
                 yield page
 
     async def _touched(
@@ -321,22 +392,29 @@ class PiecewiseReader:
         moment = await self._now()
         began = time.monotonic()
         held = Held()
-        survey = known or Survey((await moment.survey_within(low, top)).touched, anew)
-        async with aclosing(moment.piece(low, top, survey)) as found:
-            async for page in found:
-                held.add(page)
-                fewer = max(1, (top - low) // 4)
-                too_large = held.is_full and top - low > 1
-                if too_large or (self._lasted() > self._seconds and fewer >= limits.PIECE_ROWS_MIN):
-                    self._piece.rows = fewer
-                    return None
+        fewer = max(1, (top - low) // 4)
+        try:
+            survey = known or Survey((await moment.survey_within(low, top)).touched, anew)
+            async with aclosing(moment.piece(low, top, survey)) as found:
+                async for page in found:
+                    held.add(page)
+                    too_large = held.is_full and top - low > 1
+                    if too_large or (self._lasted() > self._seconds and fewer >= limits.PIECE_ROWS_MIN):
+                        self._piece.rows = fewer
+                        return None
+        except SourceMovedError as error:
+            await self._was_moved(error)
+            if self._moved > limits.MOVED_SAME_MAX:
+                self._piece.rows = fewer
+            return None
+        self._moved = 0
         self._piece.took(time.monotonic() - began)
         return held.pages
 
     async def _rows(self, table: str, change_id: int, *, strict: bool) -> AsyncGenerator[Page, None]:
         if not (await self._now()).is_whole(table):
             # Which rows these are is known at one moment only, and they are few.
-            async for page in self._at_once((await self._now()).bounded_rows(table, change_id)):
+            async for page in self._at_once(lambda moment: moment.bounded_rows(table, change_id)):
                 yield page
             return
         after: bytes | None = None
@@ -348,14 +426,23 @@ class PiecewiseReader:
             cut = False
             last = None if after is None else decode_key(after)
             found = moment.rows_after(table, last, wanted, change_id, strict=strict)
-            async with aclosing(found) as coming:
-                async for page in coming:
-                    held.add(page)
-                    enough = held.is_full or self._lasted() > self._seconds / 2
-                    # A piece that ended with the key it began with would come again and again.
-                    cut = enough and page[-1][2] != after
-                    if cut:
-                        break
+            try:
+                async with aclosing(found) as coming:
+                    async for page in coming:
+                        held.add(page)
+                        enough = held.is_full or self._lasted() > self._seconds / 2
+                        # A piece that ended with the key it began with would come again and again.
+                        cut = enough and page[-1][2] != after
+                        if cut:
+                            break
+                self._moved = 0
+            except SourceMovedError as error:
+                await self._was_moved(error)
+                # What came is of one moment all the same.
+                cut = bool(held.pages) and held.pages[-1][-1][2] != after
+                if not cut:
+                    wanted = wanted if self._moved <= limits.MOVED_SAME_MAX else max(1, wanted // 4)
+                    continue
             self._piece.took(time.monotonic() - began)
             await self.rest()
             for page in held.pages:
@@ -367,19 +454,32 @@ class PiecewiseReader:
             wanted = 2 * wanted if newest == after else self._piece.rows
             after = newest
 
-    async def _at_once(self, pages: AsyncGenerator[Page, None]) -> AsyncGenerator[Page, None]:
+    async def _at_once(
+        self, read: Callable[[CaptureReader], AsyncGenerator[Page, None]]
+    ) -> AsyncGenerator[Page, None]:
         """Give pages of one moment, which is left first unless they are too many to be held in memory."""
-        held = Held()
-        async with aclosing(pages):
-            async for page in pages:
-                held.add(page)
-                if held.is_full:
-                    for one in held.pages:
-                        yield one
-                    held = Held()
-        await self.rest()
-        for page in held.pages:
-            yield page
+        while True:
+            held = Held()
+            begun = False
+            try:
+                async with aclosing(read(await self._now())) as pages:
+                    async for page in pages:
+                        held.add(page)
+                        if held.is_full:
+                            begun = True
+                            for one in held.pages:
+                                yield one
+                            held = Held()
+            except SourceMovedError as error:
+                if begun:
+                    raise
+                await self._was_moved(error)
+                continue
+            self._moved = 0
+            await self.rest()
+            for page in held.pages:
+                yield page
+            return
 
     def _lasted(self) -> float:
         """The seconds since the moment was opened."""

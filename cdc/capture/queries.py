@@ -80,7 +80,7 @@ def select_touched(table: Table, *, ranged: bool = False) -> str:
     keys = ", ".join(f"k{number}" for number in numbers)
     touched = (
         f"SELECT {keys}, max(change_id) AS newest, max(ts) AS ts, "
-        f"min(change_id * 2 + (op <> 'c')) & 1 AS updated FROM {LOG} "
+        f"min((change_id << 1) + (op <> 'c')) & 1 AS updated FROM {LOG} "
         f"WHERE change_id > ? AND change_id <= ? AND tbl = ? GROUP BY {_groups(table)}"
     )
     log_keys = ", ".join(f"l.k{number}" for number in numbers)

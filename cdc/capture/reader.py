@@ -22,7 +22,7 @@ from schemas.errors import UsageError
 from schemas.order import place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from cdc.capture.bounded import Query
     from cdc.capture.encode import Change, Page
@@ -48,6 +48,10 @@ _LATER_SQL: Final = (
 )
 
 
+_NO_END: Final = 2**63 - 1
+"""In place of the log's end: no change id is above it."""
+
+
 class CaptureReader:
     """The source at one moment. Made by `Capture.reading`, good as long as that lasts."""
 
@@ -59,8 +63,13 @@ class CaptureReader:
         registered: tuple[Registered, ...],
         ranged: frozenset[str],
         settings: int = 0,
+        *,
+        moves: bool = False,
     ) -> None:
         self._transaction = transaction
+        # Others can end the moment by a commit (`Client.reads_move`).
+        self._moves = moves
+        self._assumed = False
         self._schema_version = schema_version
         self._tables = selected.tables
         self._registered = {entry.id: entry.name for entry in registered}
@@ -111,10 +120,27 @@ class CaptureReader:
         """Whether the same tables are captured in the same way."""
         return self._tables == other._tables and self._registered == other._registered
 
-    async def state(self, prev: int | None = None, exact: int | None = None) -> LogState:
-        """Read the log's state, and the nonces of the rows ``prev`` and ``exact``."""
+    async def state(
+        self, prev: int | None = None, exact: int | None = None, *, alone: bool = False
+    ) -> LogState:
+        """Read the log's state, and the nonces of the rows ``prev`` and ``exact``.
+
+        ``alone``: nothing else is read at this moment.
+        """
+        if self._moves and prev is not None and not alone:
+            self._transaction.ahead([Statement(_RANGE_SQL, (prev, _NO_END))], self._touched_after(prev))
         self._state = await read_state(self._transaction, prev, exact)
+        self._assumed = False
         return self._state
+
+    def assume(self, state: LogState) -> None:
+        """Take the log's state from a moment a little earlier, so that commits do not end this one."""
+        self._state = state
+        self._assumed = True
+
+    def ask_again(self, asked: Sequence[Statement]) -> None:
+        """Have all that a moment was asked which others ended come at once, if it is asked again."""
+        self._transaction.ahead(asked, ())
 
     async def rest(self) -> None:
         """Do nothing: this moment lasts until it is left."""
@@ -165,8 +191,11 @@ class CaptureReader:
         Raises:
             LogBrokenError: ids are missing in the range.
         """
-        asked = [Statement(_RANGE_SQL, (low, top)), Statement(_LATER_SQL, (top,))]
-        touched, later = [result.rows for result in await self._transaction.batch(asked)]
+        asked = [Statement(_RANGE_SQL, (low, self._until(top)))]
+        if self._until(top) != _NO_END:
+            asked.append(Statement(_LATER_SQL, (top,)))
+        touched, *further = [result.rows for result in await self._transaction.batch(asked)]
+        later = [row for rows in further for row in rows]
         within = surveyed(low, top, touched)
         anew = {one: (top, _now_ms()) for one, name in self._registered.items() if name in reread}
         anew |= within.anew | {row[0]: (row[1], row[2]) for row in later}
@@ -194,7 +223,7 @@ class CaptureReader:
         """Give `changes` of a part of a range, as of this later moment; tables read anew are left out."""
         carried = Carried(self._tables)
         # Whatever else was touched by now is not counted with this part's keys, and may have made room too.
-        refilled = top < self.settled.high
+        refilled = self._assumed or top < self.settled.high
         for name, table_id in self._in_order(survey.touched - set(survey.anew)):
             table = self._tables.get(name)
             if table is not None:
@@ -325,7 +354,7 @@ class CaptureReader:
         table = touched.table
         refill = None if table.settings.keep is None else Refill(table, await self._limit(table))
         sql = queries.select_touched(table, ranged=table.name in self._ranged)
-        args = (touched.prev, touched.high, touched.table_id)
+        args = (touched.prev, self._until(touched.high), touched.table_id)
         async for page in self._transaction.pages(sql, args, TouchedEncoder(table)):
             if refill is not None:
                 refill.see(page)
@@ -337,6 +366,21 @@ class CaptureReader:
         if newest is not None:
             async for page in self._query(newest, touched.high):
                 yield page
+
+    def _until(self, top: int) -> int:
+        """Give what to read a range of the log up to: where it ends anyway what was asked ahead."""
+        ends = self._moves and not self._assumed and self._state is not None and top == self._state.high
+        return _NO_END if ends else top
+
+    def _touched_after(self, prev: int) -> list[Statement]:
+        return [
+            Statement(
+                queries.select_touched(self._tables[name], ranged=name in self._ranged),
+                (prev, _NO_END, table_id),
+            )
+            for table_id, name in self._registered.items()
+            if name in self._tables
+        ]
 
     def _in_order(self, ids: Iterable[int]) -> list[tuple[str, int]]:
         return sorted((self._registered[one], one) for one in ids if one in self._registered)

@@ -35,6 +35,10 @@ class RecordingTransaction:
         """Run several, one after the other."""
         return [await self.execute(statement.sql, statement.args) for statement in statements]
 
+    def ahead(self, batch: Sequence[Statement], pages: Sequence[Statement]) -> None:
+        """Pass it on."""
+        self._transaction.ahead(batch, pages)
+
     def pages(self, sql: str, args: Sequence[Value], encode: Encode[T]) -> AsyncGenerator[list[T], None]:
         """Run a query."""
         return self._transaction.pages(sql, args, encode)

@@ -64,7 +64,7 @@ def _row_name(table: str) -> str:
 
 
 def _conflict(info: TableInfo, index: IndexInfo) -> Conflict:
-    terms, where = split_create_index(index.sql) if index.sql else ([], "")
+    terms, where = split_create(index.sql) if index.sql else ([], "")
     columns = {column.name: column for column in info.columns}
     conditions: list[str] = []
     changed: list[str] = []
@@ -95,20 +95,33 @@ def _new_value(column: ColumnInfo) -> str:
 
 
 def _unknown_of(named: list[ColumnInfo], info: TableInfo) -> list[str]:
-    """Say in SQL when NEW does not have yet what an expression over these columns is computed from.
-
-    What a generated column is computed from is not told: it may be any column.
-    """
-    generated = any(column.generated for column in named)
-    alias = next((column for column in info.columns if _is_rowid(column, info)), None)
-    unknown = []
-    if alias is not None and (generated or alias in named):
-        # SQLite says -1 where the row gets its id by itself.
-        unknown.append(f"coalesce(NEW.{quoted(alias.name)}, -1) = -1")
-    if generated:
-        defaults = [column for column in info.columns if column.not_null and column.default is not None]
-        unknown += [f"NEW.{quoted(column.name)} IS NULL" for column in defaults]
+    """Say in SQL when NEW does not have yet what an expression over these columns is computed from."""
+    sources = _computed_from(named, info)
+    # SQLite says -1 where the row gets its id by itself.
+    unknown = [f"coalesce(NEW.{quoted(one.name)}, -1) = -1" for one in sources if _is_rowid(one, info)]
+    if sources != named:
+        defaults = [one for one in sources if one.not_null and one.default is not None]
+        unknown += [f"NEW.{quoted(one.name)} IS NULL" for one in defaults]
     return unknown
+
+
+def _computed_from(named: list[ColumnInfo], info: TableInfo) -> list[ColumnInfo]:
+    """Give these columns and those that the generated ones among them name, which then cannot be dropped."""
+    found, further = [], list(named)
+    while further:
+        column = further.pop(0)
+        if column not in found:
+            found.append(column)
+            further += _named_in(_definition_of(column, info), info) if column.generated else []
+    return found
+
+
+def _definition_of(column: ColumnInfo, info: TableInfo) -> str:
+    """Give a column's definition out of CREATE TABLE."""
+    definitions, _ = split_create(info.sql)
+    words = ((_tokens(one), one) for one in definitions)
+    name = folded(column.name)
+    return next((one for tokens, one in words if tokens and folded(_unquoted(tokens[0])) == name), "")
 
 
 def _is_rowid(column: ColumnInfo, info: TableInfo) -> bool:
@@ -138,8 +151,11 @@ _TOKEN: Final = re.compile(
 )
 
 
-def split_create_index(sql: str) -> tuple[list[str], str]:
-    """Take CREATE INDEX apart: the indexed terms without ASC or DESC, and the condition of a partial one."""
+def split_create(sql: str) -> tuple[list[str], str]:
+    """Take CREATE INDEX apart: the indexed terms without ASC or DESC, and the condition of a partial one.
+
+    Or CREATE TABLE: the definitions of columns and constraints.
+    """
     tokens = _tokens(sql)
     depth = 0
     terms: list[list[str]] = []

@@ -55,6 +55,13 @@ class Transaction(Protocol):
         """Run several in it, one after the other, in one round trip."""
         ...
 
+    def ahead(self, batch: Sequence[Statement], pages: Sequence[Statement]) -> None:
+        """Take note of what is likely to be asked after the next statement, by `batch` and by `pages`.
+
+        Where a transaction does not outlive a commit of others (`Client.reads_move`), it comes all at once.
+        """
+        ...
+
     def pages(self, sql: str, args: Sequence[Value], encode: Encode[T]) -> AsyncGenerator[list[T], None]:
         """Run a query and give its rows in pages of bounded size (`cdc.source.limits`), none of them empty.
 
@@ -79,6 +86,11 @@ class Client(Protocol):
     @property
     def short_reads(self) -> bool:
         """Whether a read transaction should be short: it holds up writers, or it may be cut off."""
+        ...
+
+    @property
+    def reads_move(self) -> bool:
+        """Whether a transaction ends with `SourceMovedError` when others commit what changes its answers."""
         ...
 
     @property

@@ -28,7 +28,13 @@ from cdc.source.hrana_messages import (
     rows_of_last,
 )
 from cdc.source.listener import Listener
-from cdc.source.remote_errors import lost_transaction, refused_certificate, refused_request, unreachable
+from cdc.source.remote_errors import (
+    TooLargeError,
+    lost_transaction,
+    refused_certificate,
+    refused_request,
+    unreachable,
+)
 from cdc.source.remote_limits import (
     CONNECT_S_MAX,
     DECODE_INLINE_BYTES_MAX,
@@ -36,13 +42,15 @@ from cdc.source.remote_limits import (
     KEEP_ALIVE_S,
     REQUEST_S_MAX,
 )
+from cdc.source.remote_sql import tagged
 from cdc.source.stream import BEGIN_READ, BEGIN_WRITE
-from schemas.errors import CdcError, UsageError
+from schemas.errors import CdcError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cdc.source.client import ResultSet, Row
+    from cdc.source.remote_sql import Form
     from cdc.source.remote_url import RemoteUrl
 
 T = TypeVar("T")
@@ -67,6 +75,8 @@ class HttpStreams:
 
     def __init__(self, url: RemoteUrl, watch: str | None, request_s_max: float) -> None:
         self._url = url
+        self.holds_transactions = True
+        """Whether the server keeps a transaction open between two requests."""
         self._version = _VERSIONS[0]
         self._farewells: set[asyncio.Task[None]] = set()
         headers = {"Authorization": f"Bearer {url.token}"} if url.token else {}
@@ -109,12 +119,9 @@ class HttpStreams:
             raise _refusal(status, body)
         answer = _decode(body, decode_plain)
         results_of(batch_of(answer), 1)
-        if answer.baton is None:
-            raise UsageError(
-                "the source's server keeps no transaction open between two requests",
-                "give the URL of sqld or Turso Cloud",
-            )
-        self.say_goodbye(answer.base_url, answer.baton)
+        self.holds_transactions = answer.baton is not None
+        if answer.baton is not None:
+            self.say_goodbye(answer.base_url, answer.baton)
 
     @property
     def shown(self) -> str:
@@ -136,23 +143,44 @@ class HttpStreams:
         begun = int(len(statements) != 1)
         return results_of(batch_of(answer), begun + len(statements))[begun:]
 
+    @property
+    def form(self) -> Form:
+        """The exact form of values, which SQLite can give."""
+        return tagged
+
+    @property
+    def reads_move(self) -> bool:
+        """A stream has a connection of its own."""
+        return False
+
     async def changed(self) -> bool:
         """Say whether anything may have been committed; always True where the server does not tell."""
         return self._listener is None or self._listener.heard()
 
-    async def ask(self, base_url: str | None, baton: str | None, requests: Sequence[dict[str, Any]]) -> bytes:
+    async def ask(
+        self,
+        base_url: str | None,
+        baton: str | None,
+        requests: Sequence[dict[str, Any]],
+        size_bytes_max: int | None = None,
+    ) -> bytes:
         """Send requests on the stream that ``baton`` stands for, None for a new one; give the answer.
 
         Raises:
             CdcError: there is no answer, or a refusal of it all.
+            TooLargeError: the answer is larger than ``size_bytes_max``.
         """
-        status, body = await self._post(base_url, baton, requests)
+        status, body = await self._post(base_url, baton, requests, size_bytes_max)
         if status != _OK:
             raise _refusal(status, body)
         return body
 
     async def _post(
-        self, base_url: str | None, baton: str | None, requests: Sequence[dict[str, Any]]
+        self,
+        base_url: str | None,
+        baton: str | None,
+        requests: Sequence[dict[str, Any]],
+        size_bytes_max: int | None = None,
     ) -> tuple[int, bytes]:
         url = f"{base_url or self._url.base}/{self._version}/pipeline"
         # A stream of bytes: aiohttp warns of large bodies in one piece.
@@ -161,6 +189,8 @@ class HttpStreams:
         try:
             # A redirected POST could take the credentials elsewhere.
             async with self._session.post(url, data=data, headers=headers, allow_redirects=False) as response:
+                if size_bytes_max is not None and (response.content_length or 0) > size_bytes_max:
+                    raise TooLargeError
                 return response.status, await response.read()
         except TimeoutError:
             raise unreachable("no answer in time") from None
@@ -225,6 +255,9 @@ class HttpStream:
         async with self._turn:
             answer, _, size_bytes = await self._ask([statement], decode_exact)
             return await _off_loop(size_bytes, lambda: work(rows_of_last(batch_of(answer)))), size_bytes
+
+    def ahead(self, statements: Sequence[Statement]) -> None:
+        """Do nothing: a transaction may be asked as often as one likes."""
 
     async def commit(self) -> None:
         """Commit, and give the stream back; nothing where it never began."""

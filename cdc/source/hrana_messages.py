@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from cdc.source.client import ResultSet
 from cdc.source.remote_errors import refused_statement
 from cdc.source.remote_sql import without_infinities
-from cdc.source.remote_values import ExactValue, PlainValue, from_wire, to_wire
+from cdc.source.remote_values import ExactValue, MarkedValue, PlainValue, from_wire, to_wire
 from schemas.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cdc.source.client import Row, Statement
+
+T = TypeVar("T")
 
 CLOSE: Final = {"type": "close"}
 """The request that ends a stream."""
@@ -45,6 +47,10 @@ class _PlainResult(_Result, frozen=True):
 
 class _ExactResult(_Result, frozen=True):
     rows: list[list[ExactValue]] = []
+
+
+class _MarkedResult(_Result, frozen=True):
+    rows: list[list[MarkedValue]] = []
 
 
 class PlainBatch(msgspec.Struct, frozen=True):
@@ -98,6 +104,8 @@ class ExactAnswer(msgspec.Struct, frozen=True):
 # Not strict: integers come as strings.
 decode_plain: Final = msgspec.json.Decoder(PlainAnswer, strict=False).decode
 decode_exact: Final = msgspec.json.Decoder(ExactAnswer, strict=False).decode
+_decode_plain_result: Final = msgspec.json.Decoder(_PlainResult, strict=False).decode
+_decode_marked_result: Final = msgspec.json.Decoder(_MarkedResult, strict=False).decode
 _decode_error: Final = msgspec.json.Decoder(ServerError).decode
 
 
@@ -142,15 +150,17 @@ def results_of(batch: PlainBatch | ExactBatch, count: int) -> list[ResultSet]:
     Raises:
         TooLargeError, CdcError: one of them was refused.
     """
-    return [
-        ResultSet(
-            tuple(column.name or "" for column in result.cols),
-            from_wire(result.rows),
-            result.affected_row_count,
-            result.last_insert_rowid,
-        )
-        for result in _results(batch, count)
-    ]
+    return [_result_set(result) for result in _results(batch, count)]
+
+
+def plain_result(answer: bytes) -> ResultSet:
+    """Give the result of one statement as it came, its values as they are."""
+    return _result_set(_readable(answer, _decode_plain_result))
+
+
+def marked_rows(answer: bytes) -> list[Row]:
+    """Give the rows of one query as they came, its values `cdc.source.remote_sql.marked`."""
+    return from_wire(_readable(answer, _decode_marked_result).rows)
 
 
 def rows_of_last(batch: PlainBatch | ExactBatch) -> list[Row]:
@@ -184,6 +194,26 @@ def _results(batch: PlainBatch | ExactBatch, count: int) -> list[_PlainResult | 
     if len(results) != count or not results:
         raise garbled()
     return results
+
+
+def _readable(answer: bytes, decode: Callable[[bytes], T]) -> T:
+    try:
+        return decode(answer)
+    except msgspec.DecodeError:
+        # Not chained: its message may tell of a cell.
+        raise SourceError(
+            "the source's answer holds TEXT that is not UTF-8, which the Turso engine does not give",
+            "mend it, or have SQLite serve the database",
+        ) from None
+
+
+def _result_set(result: _PlainResult | _ExactResult) -> ResultSet:
+    return ResultSet(
+        tuple(column.name or "" for column in result.cols),
+        from_wire(result.rows),
+        result.affected_row_count,
+        result.last_insert_rowid,
+    )
 
 
 def garbled() -> SourceError:

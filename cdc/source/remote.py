@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Sequence
 
     from cdc.source.client import Encode, Row
+    from cdc.source.remote_sql import Form
     from cdc.source.stream import Stream, Streams
     from schemas.values import Value
 
@@ -62,6 +63,11 @@ class RemoteClient:
         return False
 
     @property
+    def reads_move(self) -> bool:
+        """Where all clients of a server share one connection."""
+        return self._streams.reads_move
+
+    @property
     def tells_of_commits(self) -> bool:
         """Not every server does."""
         return False
@@ -85,7 +91,7 @@ class RemoteClient:
         """Open one read transaction; it begins with its first statement."""
         stream = self._streams.stream(BEGIN_READ)
         try:
-            yield RemoteTransaction(stream, self._columns)
+            yield RemoteTransaction(stream, self._columns, self._streams.form)
         finally:
             stream.abandon()
 
@@ -94,7 +100,7 @@ class RemoteClient:
         """Open one write transaction; commit it, or roll it back after an exception."""
         stream = self._streams.stream(BEGIN_WRITE)
         try:
-            yield RemoteTransaction(stream, self._columns)
+            yield RemoteTransaction(stream, self._columns, self._streams.form)
             await stream.commit()
         finally:
             stream.abandon()
@@ -114,18 +120,22 @@ class RemoteTransaction:
     Args:
         stream: runs its statements.
         columns: what columns queries have that were asked before, by their SQL.
+        form: in which the stream gives values exactly.
     """
 
-    def __init__(self, stream: Stream, columns: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, stream: Stream, columns: dict[str, tuple[str, ...]], form: Form) -> None:
         self._stream = stream
+        self._form = form
         self._columns = columns
+        self._coming: tuple[Sequence[Statement], Sequence[Statement]] = ((), ())
 
     async def execute(self, sql: str, args: Sequence[Value] = ()) -> ResultSet:
         """Run one statement."""
         if not is_query(sql):
             return (await self.batch([Statement(sql, tuple(args))]))[0]
         columns = await self._columns_of(sql, args)
-        statement = Statement(exact(sql, len(columns)), tuple(args))
+        statement = Statement(exact(sql, len(columns), self._form), tuple(args))
+        self._foretell()
         try:
             rows, _ = await self._stream.exact(statement, list)
         except TooLargeError:
@@ -134,14 +144,30 @@ class RemoteTransaction:
 
     async def batch(self, statements: Sequence[Statement]) -> list[ResultSet]:
         """Run several in one request: their values must be finite, their TEXT UTF-8."""
+        self._foretell()
         return await _in_one_answer(self._stream.run(statements)) if statements else []
+
+    def ahead(self, batch: Sequence[Statement], pages: Sequence[Statement]) -> None:
+        """Have them fetched with the next statement, where the server had better be asked once."""
+        self._coming = (batch, pages)
+
+    def _foretell(self) -> None:
+        batch, pages = self._coming
+        self._coming = ((), ())
+        first_windows = [
+            Statement(exact_window(one.sql, len(columns), self._form), (*one.args, WINDOW_ROWS_FIRST, 0))
+            for one in pages
+            if (columns := self._columns.get(one.sql)) is not None
+        ]
+        if batch or first_windows:
+            self._stream.ahead([*batch, *first_windows])
 
     async def pages(
         self, sql: str, args: Sequence[Value], encode: Encode[T]
     ) -> AsyncGenerator[list[T], None]:
         """Give a query's rows in pages; the next window is on its way while the caller has one."""
         width = len(await self._columns_of(sql, args))
-        windows = _Windows(self._stream, sql, tuple(args), width, encode)
+        windows = _Windows(self._stream, sql, tuple(args), width, encode, self._form)
         coming = asyncio.ensure_future(windows.next())
         try:
             while (pages := await coming) is not None:
@@ -167,9 +193,16 @@ class _Windows(Generic[T]):
     """Reads a query window by window, each as large as an answer may well be."""
 
     def __init__(
-        self, stream: Stream, sql: str, args: tuple[Value, ...], width: int, encode: Encode[T]
+        self,
+        stream: Stream,
+        sql: str,
+        args: tuple[Value, ...],
+        width: int,
+        encode: Encode[T],
+        form: Form,
     ) -> None:
         self._stream = stream
+        self._form = form
         self._sql = sql
         self._args = args
         self._width = width
@@ -214,7 +247,7 @@ class _Windows(Generic[T]):
         return self._paged([tuple(row)])[1]
 
     def _statement(self, rows: int, columns: list[int] | None = None) -> Statement:
-        sql = exact_window(self._sql, self._width, columns)
+        sql = exact_window(self._sql, self._width, self._form, columns)
         return Statement(sql, (*self._args, rows, self._rows_read))
 
     def _paged(self, rows: list[Row]) -> tuple[int, list[list[T]]]:

@@ -37,3 +37,9 @@ LISTEN_RETRY_S: Final = 1.0
 
 HEARTBEAT_S: Final = 10.0
 """How often a WebSocket is asked whether it is still there."""
+
+SHARED_ANSWER_BYTES_MAX: Final = 64 * 2**20
+"""The largest answer that is taken from a server which gives any: less is asked for then."""
+
+SHARED_COMMITS_MAX: Final = 100
+"""How often a write transaction is tried between the commits of a server's other clients."""

@@ -74,8 +74,17 @@ class _Tagged(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="blob
         return untagged(a2b_base64(self.base64 + "=="))
 
 
+class _Marked(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="text"):
+    text: str = msgspec.field(name="value")
+
+    @property
+    def value(self) -> str | float:
+        return self.text[1:] if self.text[0] == TEXT_TAG else float(self.text)
+
+
 PlainValue = _Null | _Integer | _Float | _Text | _Blob
 ExactValue = _Null | _Integer | _Float | _Infinity | _Tagged
+MarkedValue = _Null | _Integer | _Float | _Marked | _Blob
 
 
 def untagged(data: bytes) -> Value:
@@ -83,7 +92,7 @@ def untagged(data: bytes) -> Value:
     return data[1:] if data[0] == _BLOB_BYTE else text_from_bytes(data[1:])
 
 
-def from_wire(rows: Sequence[Sequence[PlainValue | ExactValue]]) -> list[tuple[Any, ...]]:
+def from_wire(rows: Sequence[Sequence[PlainValue | ExactValue | MarkedValue]]) -> list[tuple[Any, ...]]:
     """Give rows of values."""
     return [tuple([value.value for value in row]) for row in rows]
 

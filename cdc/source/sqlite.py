@@ -80,6 +80,11 @@ class SqliteClient:
         return self._short_reads
 
     @property
+    def reads_move(self) -> bool:
+        """A transaction has a connection of its own."""
+        return False
+
+    @property
     def tells_of_commits(self) -> bool:
         """By PRAGMA data_version."""
         return True

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cdc.source.client import ResultSet, Row, Statement
+    from cdc.source.remote_sql import Form
 
 T = TypeVar("T")
 
@@ -45,6 +46,10 @@ class Stream(Protocol):
         """
         ...
 
+    def ahead(self, statements: Sequence[Statement]) -> None:
+        """Take note of what is likely to be asked next, where one request may well fetch all of it."""
+        ...
+
     async def commit(self) -> None:
         """Commit, and give the stream back; nothing where it never began."""
         ...
@@ -68,6 +73,16 @@ class Streams(Protocol):
 
     async def run_alone(self, statements: Sequence[Statement]) -> list[ResultSet]:
         """Run statements in one request: one by itself, several as one write transaction."""
+        ...
+
+    @property
+    def form(self) -> Form:
+        """The exact form that `Stream.exact` reads."""
+        ...
+
+    @property
+    def reads_move(self) -> bool:
+        """See `cdc.source.client.Client`."""
         ...
 
     async def changed(self) -> bool:

@@ -87,6 +87,9 @@ class ThreadTransaction(Generic[C]):
         """Run several in one trip to the thread."""
         return await self._submit(lambda: [self._begun().execute(one.sql, one.args) for one in statements])
 
+    def ahead(self, batch: Sequence[Statement], pages: Sequence[Statement]) -> None:
+        """Do nothing: every statement is of the same moment."""
+
     async def pages(
         self, sql: str, args: Sequence[Value], encode: Encode[T]
     ) -> AsyncGenerator[list[T], None]:

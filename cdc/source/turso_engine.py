@@ -76,6 +76,11 @@ class TursoClient:
         return False
 
     @property
+    def reads_move(self) -> bool:
+        """A transaction has a connection of its own."""
+        return False
+
+    @property
     def tells_of_commits(self) -> bool:
         """By the size and time of its files."""
         return True

@@ -71,9 +71,11 @@ async def _open_server(scheme: str, url: str, auth_token: str | None, watch: str
     from cdc.source.hrana import HttpStreams  # noqa: PLC0415 -- see above
     from cdc.source.remote import RemoteClient  # noqa: PLC0415 -- see above
     from cdc.source.remote_url import parse_remote_url  # noqa: PLC0415 -- see above
+    from cdc.source.shared import SharedStreams  # noqa: PLC0415 -- see above
     from cdc.source.websocket import WebSocketStreams  # noqa: PLC0415 -- see above
 
     address = parse_remote_url(url, auth_token)
     if scheme in {"ws", "wss"}:
         return RemoteClient(await WebSocketStreams.connect(address))
-    return RemoteClient(await HttpStreams.connect(address, watch=watch))
+    streams = await HttpStreams.connect(address, watch=watch)
+    return RemoteClient(streams if streams.holds_transactions else await SharedStreams.over(streams))

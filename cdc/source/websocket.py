@@ -32,6 +32,7 @@ from cdc.source.remote_errors import (
     unreachable,
 )
 from cdc.source.remote_limits import CONNECT_S_MAX, HEARTBEAT_S, REQUEST_S_MAX
+from cdc.source.remote_sql import tagged
 from cdc.source.stream import BEGIN_WRITE
 from schemas.errors import UsageError
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cdc.source.client import ResultSet, Row
+    from cdc.source.remote_sql import Form
     from cdc.source.remote_url import RemoteUrl
 
 T = TypeVar("T")
@@ -124,6 +126,16 @@ class WebSocketStreams:
             # The server rolls back what a stream leaves open.
             stream.abandon()
 
+    @property
+    def form(self) -> Form:
+        """The exact form of values, which SQLite can give."""
+        return tagged
+
+    @property
+    def reads_move(self) -> bool:
+        """A stream has a connection of its own."""
+        return False
+
     async def changed(self) -> bool:
         """Say True: the server does not tell."""
         return True
@@ -156,6 +168,9 @@ class WebSocketStream:
             batch, _ = await self._ask([statement], ExactBatch)
             rows = await asyncio.to_thread(rows_of_last, batch)
             return await asyncio.to_thread(work, rows), sum(map(_size_bytes, rows))
+
+    def ahead(self, statements: Sequence[Statement]) -> None:
+        """Do nothing: a transaction may be asked as often as one likes."""
 
     async def commit(self) -> None:
         """Commit, and give the stream back; nothing where it never began."""

@@ -11,6 +11,7 @@ import turso
 
 from cdc.source import open_client
 from tests.support.turso_cloud import TursoCloud
+from tests.support.tursodb import TursoServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from cdc.source import Client
     from tests.support.sqld import Sqld
 
-KINDS = ("file", "http", "cloud", "websocket", "turso")
+KINDS = ("file", "http", "cloud", "websocket", "turso", "tursodb")
 SERVED_KINDS = ("http", "cloud", "websocket")
 
 _OTHER_THAN_OURS = (
@@ -35,6 +36,7 @@ class Source(msgspec.Struct, frozen=True):
     url: str
     token: str | None = None
     cloud: TursoCloud | None = None
+    server: TursoServer | None = None
 
     async def open(self, *, watch: str | None = None) -> Client:
         """Connect to it by the driver of its kind."""
@@ -56,6 +58,10 @@ async def empty_source(kind: str, tmp_path: Path, sqld: Sqld | None) -> AsyncIte
             path = tmp_path / "source.db"
             turso.connect(str(path)).close()
             yield Source(kind, f"turso:{path}")
+            return
+        if kind == "tursodb":
+            server = stack.enter_context(TursoServer(tmp_path / "source.db"))
+            yield Source(kind, server.url, server=server)
             return
         assert sqld is not None
         await _empty(f"http://{sqld.address}")

@@ -7,7 +7,14 @@ import sqlite3
 
 import pytest
 
-from cdc.source.remote_sql import exact, exact_window, is_query, without_infinities, without_numbers
+from cdc.source.remote_sql import (
+    exact,
+    exact_window,
+    is_query,
+    tagged,
+    without_infinities,
+    without_numbers,
+)
 from cdc.source.remote_values import untagged
 
 INF = math.inf
@@ -52,9 +59,9 @@ def test_the_exact_form_is_kept_in_order_and_gives_every_value():
     values = [None, 1, -1.5, INF, -INF, "", "a\0b", b"", b"t", b"\xff"]
     connection.executemany("INSERT INTO t VALUES (?, ?)", enumerate(values))
     sql = "SELECT v FROM t ORDER BY id DESC -- a comment"
-    found = [row[0] for row in connection.execute(exact(sql, 1))]
+    found = [row[0] for row in connection.execute(exact(sql, 1, tagged))]
     given = [untagged(value) if isinstance(value, bytes) else value for value in reversed(found)]
     assert given == [None, 1, -1.5, "inf", "-inf", *values[5:]]
-    window = connection.execute(exact_window(sql, 1), (3, 2)).fetchall()
+    window = connection.execute(exact_window(sql, 1, tagged), (3, 2)).fetchall()
     assert [row[0] for row in window] == found[2:5]
     connection.close()
