@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
 
 from cdc.capture import limits
 from cdc.capture.errors import CaptureStaleError
+from cdc.capture.moments import Moments
 from cdc.capture.pieces import Held, PieceRows
 from cdc.capture.survey import Survey
 from cdc.source import SourceMovedError
@@ -21,7 +22,7 @@ from schemas import Op, decode_key
 from schemas.errors import SourceUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from cdc.capture.encode import Change, Page
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from cdc.capture.prune import Keeping
     from cdc.capture.reader import CaptureReader
     from cdc.capture.table import Skipped
-    from cdc.source import Statement
     from schemas.definition import TableDefinition
 
 
@@ -60,32 +60,18 @@ class PiecewiseReader:
         *,
         moving: bool = False,
     ) -> None:
-        self._moving = moving
-        self._moved = 0
-        self._again: Sequence[Statement] = ()
-        # Rows were read that may be newer than the log's end as it is known.
-        self._loose = False
-        self._open_moment = open_moment
-        self._tries = tries
-        self._seconds = limits.MOMENT_SECONDS if moment_seconds is None else moment_seconds
-        self._moment: CaptureReader | None = None
-        self._stack = AsyncExitStack()
-        self._opened = 0.0
-        self._moments = 0
-        self._first: CaptureReader | None = None
+        seconds = limits.MOMENT_SECONDS if moment_seconds is None else moment_seconds
+        self._moments = Moments(open_moment, tries, seconds, moving=moving)
         self._begun: LogState | None = None
-        self._newest: LogState | None = None
         self._settled: LogState | None = None
-        self._piece = PieceRows(self._seconds)
-        # Changes are read from here on: pruned beyond it, the log does not lead on any more.
-        self._floor = -1
+        self._piece = PieceRows(seconds)
 
     async def __aenter__(self) -> Self:
-        await self._now()
+        await self._moments.now()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await self.rest()
+        await self._moments.rest()
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -95,7 +81,7 @@ class PiecewiseReader:
     @property
     def newest(self) -> LogState:
         """The log's state at the newest moment that was read."""
-        return self._state
+        return self._moments.state
 
     @property
     def settled(self) -> LogState:
@@ -127,14 +113,12 @@ class PiecewiseReader:
 
     async def state(self, prev: int | None = None, exact: int | None = None) -> LogState:
         """Read the log's state, and the nonces of the rows ``prev`` and ``exact``."""
-        self._begun = await self._look(prev, exact)
+        self._begun = await self._moments.look(prev, exact)
         return self._begun
 
     async def rest(self) -> None:
         """Leave the moment; the next call begins another one."""
-        self._moment = None
-        stack, self._stack = self._stack, AsyncExitStack()
-        await stack.aclose()
+        await self._moments.rest()
 
     async def changes(
         self, prev: int, high: int, reread: frozenset[str] = frozenset()
@@ -146,8 +130,8 @@ class PiecewiseReader:
         Raises:
             LogBrokenError: ids are missing in the range.
         """
-        self._floor = prev
-        if self._newest is not None and prev < self._newest.pruned_to:
+        self._moments.floor = prev
+        if self._moments.newest is not None and prev < self._moments.newest.pruned_to:
             # Between the moment that `prev` is from and this one, which was begun before it mattered.
             raise CaptureStaleError("the change log was pruned between two reads")
         # All tables that are read anew must be known before any touch is read: touches from before a table
@@ -157,7 +141,7 @@ class PiecewiseReader:
         low = prev
         while low < high:
             top = min(high, low + limits.SURVEY_ROWS)
-            moment = await self._now()
+            moment = await self._moments.now()
             last = top == high
             known = await (moment.survey(low, top, reread) if last else moment.survey_within(low, top))
             anew |= known.anew
@@ -173,10 +157,10 @@ class PiecewiseReader:
             if pages is None:
                 continue
             low = top
-            await self.rest()
+            await self._moments.rest()
             for page in pages:
                 yield page
-        await self._settle()
+        await self._moments.settle()
 
     async def rows(self, table: str) -> AsyncGenerator[Page, None]:
         """Give every row of a table as op r in the order of its key.
@@ -187,7 +171,7 @@ class PiecewiseReader:
         high = (self._begun or await self.state()).high
         async for page in self._rows(table, high, strict=True):
             yield page
-        await self._settle()
+        await self._moments.settle()
 
     async def catch_up(self) -> AsyncGenerator[Page, None]:
         """Give what was touched since the last state, again and again until a moment shows all that is left.
@@ -198,21 +182,21 @@ class PiecewiseReader:
         low = self._begun or await self.state()
         left, grown = sys.maxsize, 0
         for _ in range(limits.CATCH_UP_ROUNDS_MAX):
-            state = await self._look(low.high)
-            if self._moving and low.high > state.pruned_to and not state.continues(low):
+            state = await self._moments.look(low.high)
+            if self._moments.moving and low.high > state.pruned_to and not state.continues(low):
                 raise CaptureStaleError("the change log was rewritten between two reads")
             before, left = left, state.high - low.high
             grown += left >= before > 0
             if grown > limits.CATCH_UP_GROWTHS_MAX:
                 break
-            moments = self._moments
+            count = self._moments.count
             async with aclosing(self.changes(low.high, state.high)) as pages:
                 async for page in pages:
                     if any(change[0] == Op.TRUNCATE for change in page):
                         raise CaptureStaleError("a table was ordered to be read anew during a load")
                     yield page
             low = state
-            if moments == self._moments:
+            if count == self._moments.count:
                 # A second time it goes on from here.
                 self._begun = self._settled = state
                 return
@@ -220,29 +204,29 @@ class PiecewiseReader:
 
     async def backlog(self, prev: int) -> Backlog:
         """Say how long the log is, and how far behind a reader at ``prev`` is."""
-        async with self._aside() as moment:
+        async with self._moments.aside() as moment:
             return await moment.backlog(prev)
 
     async def is_held_for(self, reader: Reader) -> bool:
         """Say whether a reader has a lease on the log as it is at this moment."""
-        async with self._aside() as moment:
+        async with self._moments.aside() as moment:
             return await moment.is_held_for(reader)
 
     async def keeping(self) -> Keeping:
         """Say what the log holds, and for whom."""
-        async with self._aside() as moment:
+        async with self._moments.aside() as moment:
             return await moment.keeping()
 
     async def references(self) -> list[tuple[str, str]]:
         """Give (table, the table that a foreign key of it refers to) of the captured tables."""
-        async with self._aside() as moment:
+        async with self._moments.aside() as moment:
             return await moment.references()
 
     async def oldest(self, table: str, rows: int) -> AsyncGenerator[Page, None]:
         """Give the oldest of the rows that are kept of a table with ``keep``, of one moment."""
         async for page in self._at_once(lambda moment: moment.oldest(table, rows)):
             yield page
-        await self._settle()
+        await self._moments.settle()
 
     def is_whole(self, table: str) -> bool:
         """Whether readers hold every row of a table."""
@@ -250,15 +234,15 @@ class PiecewiseReader:
 
     async def row(self, table: str, key: bytes) -> Change | None:
         """Give one row by its encoded key as op r; None when there is none."""
-        async with self._aside() as moment:
+        async with self._moments.aside() as moment:
             row = await moment.row(table, key)
-        self._loose |= self._moving and self._newest is not None
-        await self._settle()
+        self._moments.read_aside()
+        await self._moments.settle()
         return row
 
     async def pending(self, prev: int) -> AsyncGenerator[list[tuple[str, bytes]], None]:
         """Give (table, key) of whatever `changes` would give from ``prev`` to the end of the log."""
-        state = await self._look(prev)
+        state = await self._moments.look(prev)
         async with aclosing(self.changes(prev, state.high)) as pages:
             async for page in pages:
                 yield [(change[1], change[2]) for change in page if change[0] != Op.READ]
@@ -267,10 +251,10 @@ class PiecewiseReader:
         """Give the log's rows above ``prev`` as they stand, in order."""
         while True:
             page: list[LogRow] = []
-            async with aclosing((await self._now()).log_rows(prev, limits.PIECE_ROWS_FIRST)) as pages:
+            async with aclosing((await self._moments.now()).log_rows(prev, limits.PIECE_ROWS_FIRST)) as pages:
                 async for rows in pages:
                     page += rows
-            await self.rest()
+            await self._moments.rest()
             if not page:
                 return
             yield page
@@ -278,101 +262,13 @@ class PiecewiseReader:
 
     @property
     def _known(self) -> CaptureReader:
-        if self._first is None:
-            raise RuntimeError("this reader is not open: use it with `async with`")
-        return self._first
-
-    async def _look(self, prev: int | None, exact: int | None = None) -> LogState:
-        self._newest = await (await self._now()).state(prev, exact)
-        # Whatever is read at this moment from now on is of that state, or the moment ends.
-        self._loose = False
-        return self._newest
-
-    @property
-    def _state(self) -> LogState:
-        if self._newest is None:
-            raise RuntimeError("the log's state is read first")
-        return self._newest
-
-    async def _now(self) -> CaptureReader:
-        """Give the moment that is open, unless it has lasted long enough; else the next one."""
-        if self._moment is not None and self._lasted() < self._seconds / 2:
-            return self._moment
-        await self.rest()
-        moment = await self._next_moment()
-        newest = self._newest
-        if newest is not None:
-            state = self._newest = await self._continued(moment, newest)
-            if self._moving:
-                await self.rest()
-                moment = await self._next_moment()
-                moment.assume(state)
-                moment.ask_again(self._again)
-                self._again = ()
-                self._loose = True
-        self._opened = time.monotonic()
-        self._moments += 1
-        self._moment = moment
-        return moment
-
-    async def _continued(self, moment: CaptureReader, newest: LogState) -> LogState:
-        """Give the log's state at a later moment, if it goes on from an earlier one."""
-        state = await moment.state(newest.high, alone=self._moving)
-        if 0 <= self._floor < state.pruned_to:
-            raise CaptureStaleError("the change log was pruned between two reads")
-        if not state.continues(newest):
-            raise CaptureStaleError("the change log was rewritten between two reads")
-        return state
-
-    async def _settle(self) -> None:
-        """See that ``exact_at`` is at least as new as all that was read, and that the log went on."""
-        if self._loose:
-            await self.rest()
-            moment = await self._next_moment()
-            self._newest = await self._continued(moment, self._state)
-            self._loose = False
-            await self.rest()
-
-    @asynccontextmanager
-    async def _aside(self) -> AsyncGenerator[CaptureReader, None]:
-        """Give a moment to ask one thing at, and keep the one that is open from ending by it."""
-        if self._moving:
-            async with self._open_moment() as moment:
-                yield moment
-        else:
-            yield await self._now()
-
-    async def _next_moment(self) -> CaptureReader:
-        moment = await self._begun_moment()
-        if self._first is None:
-            self._first = moment
-        elif not moment.agrees_with(self._first):
-            raise CaptureStaleError("the schema was changed between two reads")
-        return moment
-
-    async def _begun_moment(self) -> CaptureReader:
-        for _ in range(self._tries - 1):
-            with suppress(SourceUnavailableError):
-                return await self._stack.enter_async_context(self._open_moment())
-        return await self._stack.enter_async_context(self._open_moment())
-
-    async def _was_moved(self, error: SourceMovedError) -> None:
-        """Leave a moment that others ended; at the next one all that it was asked comes at once.
-
-        Raises:
-            SourceMovedError: that happened too often.
-        """
-        self._moved += 1
-        if self._moved > limits.MOVED_MAX:
-            raise error
-        self._again = error.asked
-        await self.rest()
+        return self._moments.first
 
     async def _anew(self, anew: dict[int, tuple[int, int]], high: int) -> AsyncGenerator[Page, None]:
         """Give the tables that are read anew, and what follows them."""
         whole: list[str] = []
         for truncated in self._known.truncations(Survey(frozenset(), anew)):
-            await self.rest()
+            await self._moments.rest()
             yield [truncated]
             if truncated[4] is not None:
                 whole.append(truncated[1])
@@ -389,7 +285,7 @@ class PiecewiseReader:
 
         ``known``: the survey of all of the range, where one was enough.
         """
-        moment = await self._now()
+        moment = await self._moments.now()
         began = time.monotonic()
         held = Held()
         fewer = max(1, (top - low) // 4)
@@ -399,20 +295,20 @@ class PiecewiseReader:
                 async for page in found:
                     held.add(page)
                     too_large = held.is_full and top - low > 1
-                    if too_large or (self._lasted() > self._seconds and fewer >= limits.PIECE_ROWS_MIN):
+                    if too_large or (self._moments.is_over and fewer >= limits.PIECE_ROWS_MIN):
                         self._piece.rows = fewer
                         return None
         except SourceMovedError as error:
-            await self._was_moved(error)
-            if self._moved > limits.MOVED_SAME_MAX:
+            await self._moments.were_moved(error)
+            if self._moments.often_moved:
                 self._piece.rows = fewer
             return None
-        self._moved = 0
+        self._moments.times_moved = 0
         self._piece.took(time.monotonic() - began)
         return held.pages
 
     async def _rows(self, table: str, change_id: int, *, strict: bool) -> AsyncGenerator[Page, None]:
-        if not (await self._now()).is_whole(table):
+        if not (await self._moments.now()).is_whole(table):
             # Which rows these are is known at one moment only, and they are few.
             async for page in self._at_once(lambda moment: moment.bounded_rows(table, change_id)):
                 yield page
@@ -420,7 +316,7 @@ class PiecewiseReader:
         after: bytes | None = None
         wanted = self._piece.rows
         while True:
-            moment = await self._now()
+            moment = await self._moments.now()
             began = time.monotonic()
             held = Held()
             cut = False
@@ -430,21 +326,21 @@ class PiecewiseReader:
                 async with aclosing(found) as coming:
                     async for page in coming:
                         held.add(page)
-                        enough = held.is_full or self._lasted() > self._seconds / 2
+                        enough = held.is_full or self._moments.lasted > self._moments.seconds / 2
                         # A piece that ended with the key it began with would come again and again.
                         cut = enough and page[-1][2] != after
                         if cut:
                             break
-                self._moved = 0
+                self._moments.times_moved = 0
             except SourceMovedError as error:
-                await self._was_moved(error)
+                await self._moments.were_moved(error)
                 # What came is of one moment all the same.
                 cut = bool(held.pages) and held.pages[-1][-1][2] != after
                 if not cut:
-                    wanted = wanted if self._moved <= limits.MOVED_SAME_MAX else max(1, wanted // 4)
+                    wanted = max(1, wanted // 4) if self._moments.often_moved else wanted
                     continue
             self._piece.took(time.monotonic() - began)
-            await self.rest()
+            await self._moments.rest()
             for page in held.pages:
                 yield page
             if not held.pages or (held.rows < wanted and not cut):
@@ -462,7 +358,7 @@ class PiecewiseReader:
             held = Held()
             begun = False
             try:
-                async with aclosing(read(await self._now())) as pages:
+                async with aclosing(read(await self._moments.now())) as pages:
                     async for page in pages:
                         held.add(page)
                         if held.is_full:
@@ -473,14 +369,10 @@ class PiecewiseReader:
             except SourceMovedError as error:
                 if begun:
                     raise
-                await self._was_moved(error)
+                await self._moments.were_moved(error)
                 continue
-            self._moved = 0
-            await self.rest()
+            self._moments.times_moved = 0
+            await self._moments.rest()
             for page in held.pages:
                 yield page
             return
-
-    def _lasted(self) -> float:
-        """The seconds since the moment was opened."""
-        return time.monotonic() - self._opened

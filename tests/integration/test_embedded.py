@@ -11,7 +11,7 @@ import pytest
 import cdc.poller
 from cdc.capture import Capture
 from cdc.capture import limits as capture_limits
-from cdc.capture.piecewise import PiecewiseReader
+from cdc.capture.moments import Moments
 from cdc.embedded import CachePublication, sync
 from cdc.poller import Polled, Poller
 from consumers import limits
@@ -243,16 +243,16 @@ async def test_one_sync_ends_exact_though_rows_change_while_they_are_read(
     pair.db.executescript("PRAGMA journal_mode = DELETE; CREATE TABLE a (id INTEGER PRIMARY KEY, v)")
     await pair.sync()
     pair.db.executemany("INSERT INTO a VALUES (?, 0)", [(n,) for n in range(10)])
-    rest = PiecewiseReader.rest
+    rest = Moments.rest
 
-    async def write_between(reader: PiecewiseReader) -> None:
+    async def write_between(moments: Moments) -> None:
         nonlocal busy
-        await rest(reader)
+        await rest(moments)
         if busy:
             busy -= 1
             pair.db.execute("UPDATE a SET v = v + 1")
 
-    monkeypatch.setattr(PiecewiseReader, "rest", write_between)
+    monkeypatch.setattr(Moments, "rest", write_between)
     if busy > 100:
         with pytest.raises(SourceUnavailableError, match="faster than it can be read"):
             await pair.sync()
@@ -274,15 +274,15 @@ async def test_a_backup_of_before_rows_that_were_read_early_is_noticed(
     await pair.sync()
     pair.db.executemany("INSERT INTO a VALUES (?, 0)", [(n,) for n in range(10)])
     pair.db.execute("VACUUM INTO ?", (str(tmp_path / "backup.db"),))
-    rest = PiecewiseReader.rest
+    rest = Moments.rest
 
-    async def write_between(reader: PiecewiseReader) -> None:
-        await rest(reader)
+    async def write_between(moments: Moments) -> None:
+        await rest(moments)
         pair.db.execute("UPDATE a SET v = 1")
 
     async with CacheWriter(pair.cache, "test") as writer, pair.capture() as capture:
         with monkeypatch.context() as patched:
-            patched.setattr(PiecewiseReader, "rest", write_between)
+            patched.setattr(Moments, "rest", write_between)
             polled = await Poller(capture, CachePublication(writer, capture.client.url)).poll()
     assert not polled.exact
     pair.db.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cdc.capture import limits
+from cdc.capture.moments import Moments
 from cdc.capture.piecewise import PiecewiseReader
 from cdc.cli.parts import pipeline
 from cdc.config import CacheConfig, Config, KafkaConfig, SourceConfig
@@ -125,17 +126,17 @@ async def test_poll_once_ends_exact_and_says_where_and_how_much(
     monkeypatch.setattr(limits, "PIECE_ROWS_FIRST", 2)
     monkeypatch.setattr(limits, "PIECE_ROWS_MAX", 2)
     db.execute("UPDATE t SET v = 1")
-    rest = PiecewiseReader.rest
+    rest = Moments.rest
     writes = 3
 
-    async def write_between(reader: PiecewiseReader) -> None:
+    async def write_between(moments: Moments) -> None:
         nonlocal writes
-        await rest(reader)
+        await rest(moments)
         if writes:
             writes -= 1
             db.execute("UPDATE t SET v = v + 1")
 
-    monkeypatch.setattr(PiecewiseReader, "rest", write_between)
+    monkeypatch.setattr(Moments, "rest", write_between)
     polled = await poll_once(work, asyncio.Event(), _LIMIT_S)
     assert polled.exact
     assert polled.head.change_id == db.execute("SELECT max(change_id) FROM _cdc_log").fetchone()[0]

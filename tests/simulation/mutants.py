@@ -34,6 +34,7 @@ from cdc.capture import leases as capture_leases
 from cdc.capture import log as capture_log
 from cdc.capture import reader as capture_reader
 from cdc.capture.bounded import Carried, Following, Newest, Refill
+from cdc.capture.moments import Moments
 from cdc.capture.piecewise import PiecewiseReader
 from cdc.kafka.chain import ChainEnd
 from cdc.kafka.publication import KafkaPublication
@@ -975,7 +976,7 @@ def index_entries_stay(put: Put) -> None:
 def pieces_without_exact_at(put: Put) -> None:
     """What was read in several moments is said to be exact where the log was read first."""
 
-    put(PiecewiseReader, "newest", property(lambda self: self._begun or self._state))
+    put(PiecewiseReader, "newest", property(lambda self: self._begun or self._moments.state))
 
 
 @mutant
@@ -1030,7 +1031,7 @@ def catching_up_once_is_enough(put: Put) -> None:
 
     async def catch_up(self: PiecewiseReader) -> Any:
         begun = self._begun
-        state = await self._look(begun.high)
+        state = await self._moments.look(begun.high)
         async for page in self.changes(begun.high, state.high):
             yield page
         self._settled = state
@@ -1051,17 +1052,17 @@ def deleted_rows_stay_in_a_load(put: Put) -> None:
 @mutant
 def moments_that_do_not_continue(put: Put) -> None:
     """A source that was restored between two moments is read on."""
-    original = PiecewiseReader._now
+    original = Moments.now
 
-    async def now(self: PiecewiseReader) -> Any:
-        newest, self._newest = self._newest, None
+    async def now(self: Moments) -> Any:
+        newest, self.newest = self.newest, None
         try:
             moment = await original(self)
         except BaseException:
-            self._newest = newest
+            self.newest = newest
             raise
         if newest is not None:
-            self._newest = await moment.state(newest.high)
+            self.newest = await moment.state(newest.high)
         return moment
 
-    put(PiecewiseReader, "_now", now)
+    put(Moments, "now", now)

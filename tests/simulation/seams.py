@@ -14,6 +14,7 @@ from unittest import mock
 import cdc.capture.encode
 import cdc.capture.limits
 import cdc.capture.log
+import cdc.capture.moments
 import cdc.capture.piecewise
 import cdc.capture.prune
 import cdc.capture.queries
@@ -116,6 +117,7 @@ _LOGGERS = (
 )
 
 _CLOCKS = (
+    cdc.capture.moments,
     cdc.capture.piecewise,
     cdc.capture.prune,
     cdc.capture.reader,
