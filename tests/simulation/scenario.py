@@ -7,7 +7,7 @@ import gc
 import random
 from typing import TYPE_CHECKING, Any
 
-from schemas.codec import decode_event
+from tests.simulation.accidents import begin_anew, restore_below, restore_between
 from tests.simulation.checks import ViolationError
 from tests.simulation.leases import LEASE_SECONDS
 from tests.simulation.loop import PROCESS
@@ -18,7 +18,6 @@ from tests.simulation.world import World, render
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.simulation.kafka import Entries
     from tests.simulation.loop import Process
     from tests.simulation.source import Contents
     from tests.simulation.world import Counts, Role
@@ -36,27 +35,6 @@ _CONFIGURED_RATE = 0.5
 """Of seeds, and changes of the configuration a second in those."""
 
 
-_BEGUN_ANEW_SHARE = 0.12
-_BEGUN_ANEW_RATE = 0.25
-"""Of seeds, and times a second in those that everything is begun anew while a node sleeps."""
-
-
-_RESTORED_BELOW_SHARE = 0.08
-_RESTORED_BELOW_RATE = 0.2
-"""Of seeds, and times a second in those that the source is restored to below where a node loaded from it."""
-
-
-_RESTORED_BETWEEN_SHARE = 0.3
-_RESTORED_BETWEEN = 0.4
-"""Of seeds that read in short moments, and of the groups there whose rows are newer than their end."""
-
-_BACK_AT_MOST = 20
-"""Transactions by which a restored source grows past what was read of it."""
-
-_BUSY_RATE = 15.0
-"""Transactions a second where moments are to differ."""
-
-
 class Scenario:
     """One seed from beginning to end."""
 
@@ -67,10 +45,6 @@ class Scenario:
         self.configuring = random.Random(f"settings {world.seed}")
         self.configured = self.configuring.random() < _CONFIGURED_SHARE
         self.settings = SETTINGS
-        self.beginning_anew = random.Random(f"begun anew {world.seed}")
-        self.begun_anew = self.beginning_anew.random() < _BEGUN_ANEW_SHARE
-        self.restoring_below = random.Random(f"restored below {world.seed}")
-        self.restored_below = self.restoring_below.random() < _RESTORED_BELOW_SHARE
         self.is_still = False
         """The application does not write."""
         self.cells = 1000
@@ -81,10 +55,7 @@ class Scenario:
             self.cells = _KEYS
         self.rates: dict[str, float] = {"transaction": rng.choice((1.0, 3.0, 8.0))}
         world.short_reads = random.Random(f"short reads {world.seed}").random() < SHORT_READS
-        self.restoring_between = random.Random(f"restored between {world.seed}")
-        if world.short_reads and self.restoring_between.random() < _RESTORED_BETWEEN_SHARE:
-            world.broker.watchers.append(self._look_for_newer_rows)
-            self.rates["transaction"] = _BUSY_RATE
+        restore_between(self)
         share = rng.choice((0.1, 0.3, 0.5))
         disaster = rng.random() < 0.2
         for name, rate in RATES.items():
@@ -103,6 +74,11 @@ class Scenario:
         if rng.random() < 0.3:
             self.nodes.append(world.add_embedded())
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no fault happens any more."""
+        return self.world.loop.now >= self.end_at or self.world.failure is not None
+
     def run(self) -> None:
         world = self.world
         for _ in range(world.rng.randint(0, 3)):
@@ -113,10 +89,8 @@ class Scenario:
             self._schedule(name)
         if self.configured:
             self._reconfigure_later()
-        if self.begun_anew:
-            self._begin_anew_later()
-        if self.restored_below:
-            self._restore_below_later()
+        begin_anew(self)
+        restore_below(self)
         stage(self)
         world.run(lambda: False, self.end_at)
         self.quiet()
@@ -147,7 +121,7 @@ class Scenario:
 
     def _act(self, name: str) -> None:
         world = self.world
-        if world.loop.now < self.end_at and world.failure is None:
+        if not self.is_over:
             if not world.source.locked or name in ("kill", "pause", "stop"):
                 getattr(self, name)()
             self._schedule(name)
@@ -186,9 +160,9 @@ class Scenario:
         role = self._living()
         if role is None or role.process is None or role.process.paused:
             return
-        self._put_to_sleep(role.process, seconds)
+        self.put_to_sleep(role.process, seconds)
 
-    def _put_to_sleep(self, process: Process, seconds: float) -> None:
+    def put_to_sleep(self, process: Process, seconds: float) -> None:
         self.world.note(process.name, "sleeps for %.1f s", seconds)
         process.paused = True
         self.world.loop.call_outside(seconds, self._wake, process)
@@ -217,105 +191,13 @@ class Scenario:
     def _reconfigure(self) -> None:
         """Somebody changes what is published; programs that start from now on know it."""
         world = self.world
-        if world.loop.now < self.end_at and world.failure is None:
+        if not self.is_over:
             world.settings = self.configuring.choice(self.settings)
             world.note("operator", "configures %s", world.settings)
             living = [role for role in (*self.pollers, *self.nodes) if role.process is not None]
             if living and self.configuring.random() < 0.7:
                 self.configuring.choice(living).kill()
             self._reconfigure_later()
-
-    def _begin_anew_later(self) -> None:
-        seconds = self.beginning_anew.expovariate(_BEGUN_ANEW_RATE)
-        self.world.loop.call_outside(seconds, self._begin_anew)
-
-    def _begin_anew(self) -> None:
-        """While a node sleeps pollers are stopped, a backup is restored, and the topic deleted: it wakes in
-        another history of the same epoch, in a topic that may be longer than its own was.
-        """
-        world, rng = self.world, self.beginning_anew
-        if world.loop.now >= self.end_at or world.failure is not None:
-            return
-        self._begin_anew_later()
-        if not world.source.backups or world.source.locked:
-            self.backup()
-            return
-        node = rng.choice(self.nodes).process
-        if node is not None and node.alive and not node.paused:
-            self._put_to_sleep(node, rng.uniform(3.0, 9.0))
-        for poller in self.pollers:
-            poller.kill()
-        world.source.restore(world.source.backups[-1])
-        world.checks.incident()
-        world.broker.delete(world.topics.events)
-        world.checks.begun_anew()
-        world.note("operator", "restores the last backup, and deletes topic %s", world.topics.events)
-
-    def _restore_below_later(self) -> None:
-        seconds = self.restoring_below.expovariate(_RESTORED_BELOW_RATE)
-        self.world.loop.call_outside(seconds, self._restore_below)
-
-    def _restore_below(self) -> None:
-        """While no poller runs, a node is loaded from the source, and a backup from just before is restored:
-        pollers find nothing that is missing. Sometimes what was replaced comes back while they publish.
-        """
-        world, rng = self.world, self.restoring_below
-        if world.loop.now >= self.end_at or world.failure is not None:
-            return
-        self._restore_below_later()
-        if world.source.locked or not self.nodes[0].wanted:
-            return
-        world.note("operator", "loads node1 from the source, to restore a backup soon")
-        loaded_s = rng.uniform(0.1, 0.6)
-        self._rest_pollers(loaded_s)
-        backup = world.source.now
-        self.transaction()
-        world.rebuild_from_source(self.nodes[0])
-        world.loop.call_outside(loaded_s, self._exchange, backup, rng.random() < 0.5)
-
-    def _rest_pollers(self, seconds: float) -> None:
-        for poller in self.pollers:
-            poller.wanted = False
-            poller.kill()
-            later = seconds + self.restoring_below.uniform(0.0, 1.0)
-            self.world.loop.call_outside(later, self.world.come_back, poller)
-
-    def _exchange(self, backup: Contents, back: bool) -> None:
-        world = self.world
-        if world.loop.now >= self.end_at or world.failure is not None or world.source.locked:
-            return
-        before = world.source.now
-        self.put_in_place(backup)
-        self.transaction()
-        if back:
-            seconds = self.restoring_below.uniform(0.2, 1.5)
-            # Or they notice it before the node does.
-            world.loop.call_outside(seconds, self._rest_pollers, 0.5)
-            world.loop.call_outside(seconds, self._exchange, before, False)
-
-    def _look_for_newer_rows(self, topic: str, _: int, entries: Entries) -> None:
-        if topic != self.world.topics.events or self.restoring_between.random() > _RESTORED_BETWEEN:
-            return
-        event = decode_event(entries[-1][1] or b"")
-        if event.last and event.high < event.exact_at:
-            self.world.loop.call_outside(0.0, self._restore_between, event.high, event.exact_at)
-
-    def _restore_between(self, high: int, exact_at: int) -> None:
-        """Pollers die just behind a group whose rows are newer than its end, and a backup from between the
-        two is restored, which grows past both.
-        """
-        world = self.world
-        backups = world.checks.moments(high, exact_at - 1)
-        if world.loop.now >= self.end_at or world.failure is not None or world.source.locked or not backups:
-            return
-        for poller in self.pollers:
-            poller.kill()
-        self.put_in_place(self.restoring_between.choice(backups))
-        past = exact_at + self.restoring_between.randint(-2, 2)
-        for _ in range(_BACK_AT_MOST):
-            log = world.source.now.log
-            if log and log[-1].change_id < past:
-                self.transaction()
 
     def rebuild_from_source(self) -> None:
         node = self.nodes[0]

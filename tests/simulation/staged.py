@@ -53,7 +53,7 @@ async def lead_astray(scenario: Scenario, rng: random.Random) -> None:
     At its very offset it then finds a group that begins at, or before, its position: of the same epoch, and
     of another history.
     """
-    while not _is_over(scenario):
+    while not scenario.is_over:
         await asyncio.sleep(rng.uniform(0.0, 0.2))
         node = rng.choice(scenario.nodes[:2])
         stands = scenario.world.checks.stands(node.name)
@@ -128,9 +128,9 @@ class _Trap:
 async def poll_at_once(scenario: Scenario, rng: random.Random) -> None:
     """Two programs look at a source at the same moment in which a backup was restored."""
     world = scenario.world
-    while not _is_over(scenario):
+    while not scenario.is_over:
         await asyncio.sleep(rng.uniform(0.5, 3.0))
-        if world.source.backups and not world.source.locked and not _is_over(scenario):
+        if world.source.backups and not world.source.locked and not scenario.is_over:
             scenario.put_in_place(rng.choice(world.source.backups))
             scenario.write(rng, rng.randint(1, 3))
             world.run_once()
@@ -147,7 +147,7 @@ async def leave_ahead(scenario: Scenario, rng: random.Random) -> None:
     world, node = scenario.world, scenario.nodes[1]
     await asyncio.sleep(scenario.end_at - rng.uniform(1.0, 3.0))
     await _comes(scenario, lambda: not world.source.locked and world.source.now.meta is not None)
-    if _is_over(scenario) or world.source.locked:
+    if scenario.is_over or world.source.locked:
         return
     scenario.is_still = True
     backup = world.source.now
@@ -167,11 +167,7 @@ async def _comes(scenario: Scenario, condition: Callable[[], bool]) -> bool:
     """Waits for a condition; whether it came."""
     until = scenario.world.loop.now + _WAIT_SECONDS_MAX
     while not condition():
-        if _is_over(scenario) or scenario.world.loop.now > until:
+        if scenario.is_over or scenario.world.loop.now > until:
             return False
         await asyncio.sleep(_LOOK_SECONDS)
     return True
-
-
-def _is_over(scenario: Scenario) -> bool:
-    return scenario.world.loop.now >= scenario.end_at or scenario.world.failure is not None
