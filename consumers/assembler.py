@@ -134,7 +134,12 @@ def group_of(event: ChangeEvent) -> Group:
 
 def read_since(event: ChangeEvent, begun: int) -> bool:
     """Whether the source was read for an event's group after the topic was seen to end at ``begun``."""
-    return event.read_after > begun
+    return event.read_after is not None and event.read_after > begun
+
+
+def arrived_since(event: ChangeEvent, begun: int) -> bool:
+    """The same; of a poller that does not tell yet, whether the event arrived after that."""
+    return event.offset >= begun if event.read_after is None else event.read_after > begun
 
 
 class Assembler:

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from consumers import limits
-from consumers.assembler import STOPS, Assembler, Counters, Interrupted, group_of, read_since
+from consumers.assembler import STOPS, Assembler, Counters, Interrupted, arrived_since, group_of
 from consumers.bootstrap import still_leads_here
 from consumers.subscription import Subscription
 from consumers.wayfinder import Wayfinder
@@ -180,7 +180,7 @@ class KafkaNode:
         outdated = assembler.outdated
         if outdated is None:
             return None
-        if self._writer.groups.between and begun is not None and not read_since(outdated, begun):
+        if self._writer.groups.between and begun is not None and not arrived_since(outdated, begun):
             return None
         return None if await self._strayed(assembler, outdated) else outdated
 

@@ -55,7 +55,7 @@ FIELD_TEXTS: Final = {
     "exact_nonce": "The random number of the change log's row exact_at, on the group's last record; null "
     "where that is high.",
     "read_after": "Where the topic ended just before the source was read for the group, or looked at without "
-    "a change: records before that offset had landed by then; 0 where it is not told.",
+    "a change: records before that offset had landed by then; null from a poller that did not tell yet.",
 }
 """What each field of an event means."""
 

@@ -78,8 +78,8 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     of this row of the log, where it is not high. ``prev_settings`` are those up to prev where they were
     others; such a group has all tables anew of which something else is published now. ``read_after`` is where
     the topic ended just before the source was read for the group, or seen not to have changed: what lies
-    before had landed by then (0: it is not told). A record counts only if it landed at ``offset``. ``ts_ms``
-    is milliseconds since 1970, UTC.
+    before had landed by then (None from pollers that did not tell yet). A record counts only if it landed at
+    ``offset``. ``ts_ms`` is milliseconds since 1970, UTC.
 
     What is too large for one record comes in ``parts`` consecutive ones, alike but for ``index``, ``last``,
     ``offset``, ``exact_at``, ``part`` (from 0) and ``after``, which is then a bin: a piece of what it would
@@ -110,7 +110,7 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     part: int = 0
     parts: int = 1
     exact_nonce: int | None = None
-    read_after: int = 0
+    read_after: int | None = None
 
     @property
     def head(self) -> Head:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.commands import GAVE_UP, cdc
+from tests.support.commands import GAVE_UP, Running, cdc
+from tests.support.conditions import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,9 @@ class Site:
 
     def consume(self, *arguments: str) -> dict[str, int]:
         return cdc("consume", "--once", "--json", *self.node, *self.kafka, *arguments).json
+
+    def cached(self) -> list[int]:
+        return [line["key"][0] for line in cdc("scan", "a", "--cache", self.cache).json_lines]
 
     def is_equal(self) -> bool:
         return cdc("verify", "--json", *self.at_source, *self.node).json["equal"]
@@ -109,4 +113,19 @@ def test_a_source_that_cannot_be_asked_is_waited_for(site: Site) -> None:
         assert "cannot ask" in gave_up.stderr
         assert cdc("dump", "--cache", site.cache).stdout == before
     assert site.consume(*site.at_source)["rows"] == 0
+    assert site.is_equal()
+
+
+def test_a_running_node_with_nobody_to_ask_learns_it_from_a_poller_that_looked_at_the_source_since(
+    site: Site, tmp_path: Path
+) -> None:
+    shutil.copy(site.backup, site.source)
+    site.write("INSERT INTO a VALUES (10, 'new')")
+    site.poll()
+    with Running(tmp_path, "consume", *site.node, *site.kafka) as node:
+        # What the topic holds already could be of a poller that is late.
+        node.wait_for("the cache was not filled by this topic: reading from further back")
+        assert site.cached() == [1, 2, 3]
+        with Running(tmp_path, "poll", *site.at_source, *site.kafka):
+            wait_until(lambda: site.cached() == [1, 10], 60.0, "the node has loaded what the topic says")
     assert site.is_equal()

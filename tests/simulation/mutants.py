@@ -995,14 +995,14 @@ def exact_at_of_the_groups_beginning(put: Put) -> None:
 @mutant
 def any_group_shows_that_the_source_was_restored(put: Put) -> None:
     """A group that is below where a cache was loaded is believed, whenever the source was read for it."""
-    put(consumers.node, "read_since", lambda *_: True)
+    put(consumers.node, "arrived_since", lambda *_: True)
     put(consumers.wayfinder, "read_since", lambda *_: True)
 
 
 @mutant
 def nothing_shows_that_the_source_was_restored(put: Put) -> None:
     """A cache without a source to ask waits for a group that leads beyond it (as first written)."""
-    put(consumers.node, "read_since", lambda *_: False)
+    put(consumers.node, "arrived_since", lambda *_: False)
     put(consumers.wayfinder, "read_since", lambda *_: False)
 
 

@@ -48,7 +48,7 @@ def group(
     truncate: bool = False,
     exact_at: int | None = None,
     exact_nonce: int | None = None,
-    read_after: int = 0,
+    read_after: int | None = None,
     op: str = Op.HEARTBEAT,
     nonce: int | None = None,
     prev_nonce: int | None = None,

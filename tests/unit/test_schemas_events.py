@@ -74,7 +74,7 @@ def events(op, key, after):
         last=st.booleans(),
         prev_nonce=st.none() | integers,
         exact_nonce=st.none() | integers,
-        read_after=integers,
+        read_after=st.none() | integers,
     )
 
 
