@@ -192,8 +192,10 @@ class NodeSource:
         return (await sync(self._open_capture, writer, rebuild=True, leased=False)).rows
 
     async def leads_through(self, head: Head, group: Group) -> bool:
-        """Whether the log has the row at ``head``, and that at the group's end."""
-        rows = ((head.change_id, head.nonce), (group.high, group.nonce))
+        """Whether the log has the row at ``head``, the newest that its rows are of, and the group's last."""
+        rows = [(head.change_id, head.nonce), (group.high, group.nonce)]
+        if head.exact_nonce is not None:
+            rows.append((head.exact_at, head.exact_nonce))
         async with self._open_capture() as capture, capture.client.reading() as transaction:
             return await has_rows(transaction, rows)
 

@@ -94,7 +94,9 @@ def judge(head: Head | None, group: Group, *, between: bool = False) -> Verdict:
     if head.settings not in (group.settings, group.prev_settings):
         # It was loaded by other settings than those of the topic, and would be a mixture from here on.
         return Verdict.OTHER_SETTINGS
-    return Verdict.APPLY if group.prev == head.change_id else Verdict.STRIDES
+    # Where the topic did not lead it here, its newer rows may be of what was lost since.
+    inexact = between and head.exact_at > head.change_id
+    return Verdict.APPLY if group.prev == head.change_id and not inexact else Verdict.STRIDES
 
 
 def goes_on_from(head: Head | None, snapshot: Head) -> bool:

@@ -58,6 +58,8 @@ class Wayfinder:
         self._source = source
         self.may_load_source = True
         """Nothing was loaded from the source in this life, or somebody asked for it."""
+        self._asked: tuple[Head, int, int] | None = None
+        """Of which group, standing where, the source was asked last."""
         self.rebuild = rebuild
         """Whatever the cache holds is to be loaded anew, still."""
         self.rows = 0
@@ -131,16 +133,19 @@ class Wayfinder:
             return False
         if self._writer.groups.between:
             told = begun is not None and read_since(behind, begun)
-            lost = told or await self._has_source_lost(head)
+            lost = told or await self._has_source_lost(head, behind)
         else:
             lost = await self._is_begun_anew()
         if not lost:
             assembler.behind = None
         return lost
 
-    async def _has_source_lost(self, head: Head) -> bool:
-        if self._source is None:
+    async def _has_source_lost(self, head: Head, behind: ChangeEvent) -> bool:
+        asked = (head, behind.high, behind.nonce)
+        if self._source is None or asked == self._asked:
             return False
+        # Once a group: heartbeats lead to where it led.
+        self._asked = asked
         try:
             return await self._source.has_lost(head)
         except CdcError as error:

@@ -247,13 +247,10 @@ class Capture:
         if registered is None:
             raise CaptureStaleError("capture is not installed at the source", "run `cdc install`")
         plan = plan_install(schema, selected, registered, served=self._served)
-        if not plan.is_empty:
+        # What only guards the log against others is no reason to keep those from reading who may not write.
+        if not msgspec.structs.replace(plan, stays=False).is_empty:
             names = ", ".join(f'"{one.name}"' for one in (*plan.make, *plan.leave)) or (
-                "the table of leases is not there"
-                if plan.lease
-                else "its rows can be overwritten"
-                if plan.stays
-                else "a renamed table"
+                "the table of leases is not there" if plan.lease else "a renamed table"
             )
             raise CaptureStaleError(f"the schema has changed under capture: {names}", "run `cdc install`")
         by_rowid = [table for table in selected.tables.values() if table.rowid_alias]

@@ -119,9 +119,10 @@ async def lacks_row(transaction: Transaction, head: Head) -> bool:
     Raises:
         CaptureStaleError: the log is empty or its description is gone.
     """
-    state = await read_state(transaction, head.change_id)
+    state = await read_state(transaction, *rows_of(head))
     same_life = (state.epoch, state.epoch_nonce) == (head.epoch, head.epoch_nonce)
-    return same_life and head.change_id > state.pruned_to and state.prev_nonce != head.nonce
+    there = state.prev_nonce == head.nonce and has_exact_row(head, state)
+    return same_life and head.change_id > state.pruned_to and not there
 
 
 async def mint(transaction: Transaction, epoch: int) -> None:

@@ -139,11 +139,19 @@ class PiecewiseReader:
         anew: dict[int, tuple[int, int]] = {}
         known: Survey | None = None
         low = prev
+        if self._moments.moving and high - prev > limits.SURVEY_ROWS:
+            # Where the log ends was asked at this one, which the next commit ends.
+            await self._moments.rest()
         while low < high:
             top = min(high, low + limits.SURVEY_ROWS)
             moment = await self._moments.now()
             last = top == high
-            known = await (moment.survey(low, top, reread) if last else moment.survey_within(low, top))
+            try:
+                known = await (moment.survey(low, top, reread) if last else moment.survey_within(low, top))
+            except SourceMovedError as error:
+                await self._moments.were_moved(error)
+                continue
+            self._moments.times_moved = 0
             anew |= known.anew
             low = top
         if high - prev > limits.SURVEY_ROWS:

@@ -113,6 +113,8 @@ def _order(table: Table) -> str:
 
 
 def _compared(column: KeyColumn) -> str:
+    if column.native:
+        return f"t.{quoted(column.name)}"
     # The index's collation, which need not be the column's.
     return f"t.{quoted(column.name)} COLLATE {column.collation}"
 

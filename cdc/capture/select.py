@@ -158,13 +158,15 @@ def _table(
     index = _index_over(info, names, primary=bool(declared))
     collations = dict(index.columns) if index else {}
     positions = {column.name: position for position, column in enumerate(info.columns)}
+    rowid_alias = bool(declared) and index is None
     key: list[KeyColumn] = []
     for name in names:
         collation = collations.get(name, "BINARY")
         if collation.upper() not in _BUILT_IN_COLLATIONS:
             raise _UnusableError(f'its key is compared by "{collation}", which only the application knows')
         column = info.columns[positions[name]]
-        key.append(KeyColumn(name, positions[name], column.affinity, collation.upper()))
+        native = rowid_alias or (collation.upper() == "BINARY" and "COLLATE" not in info.sql.upper())
+        key.append(KeyColumn(name, positions[name], column.affinity, collation.upper(), native))
     if len(info.columns) + len(key) > _COLUMNS_MAX:
         raise _UnusableError("it has too many columns to be joined with the log")
     return Table(
@@ -172,7 +174,7 @@ def _table(
         columns=columns_of(info),
         key=tuple(key),
         unique=bool(declared) or (index is not None and index.unique),
-        rowid_alias=bool(declared) and index is None,
+        rowid_alias=rowid_alias,
         index=index.name if index else None,
         conflicts=conflicts_of(info, exact_key=index is None or all(column.exact for column in key)),
         fingerprint=_fingerprint(info, names),

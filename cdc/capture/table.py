@@ -14,13 +14,15 @@ class KeyColumn(msgspec.Struct, frozen=True):
     """One column of a table's key.
 
     ``position`` is its place among the columns, ``collation`` that of the index which finds it (BINARY where
-    there is none).
+    there is none). ``native``: the column is compared like that anyway, and no query has to say so: the Turso
+    engine uses no index where one does.
     """
 
     name: str
     position: int
     affinity: str
     collation: str
+    native: bool = False
 
     @property
     def exact(self) -> bool:

@@ -4,13 +4,14 @@ REPLACE deletes the rows in conflict with the new one without firing their delet
 log their keys before. For that, each index is turned into SQL that says which stored row is in conflict with
 NEW. Expressions and partial indexes exist only as the text of CREATE INDEX, which is taken apart here; their
 text is not rewritten, but evaluated over a row that has NEW's values under the columns' names. What NEW does
-not have yet in BEFORE triggers (the id that a row gets by itself, and what is computed from that or from a
-default) is taken to be in conflict: rows that stay are found there by the reader.
+not have yet when BEFORE triggers run (the id that a row gets by itself, a default, and what is generated from
+those) is computed here as SQLite will; where that cannot be, every row is taken to be in conflict.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -18,6 +19,8 @@ import msgspec
 from cdc.capture.identifiers import folded, quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cdc.capture.introspect import ColumnInfo, IndexInfo, TableInfo
 
 
@@ -65,63 +68,141 @@ def _row_name(table: str) -> str:
 
 def _conflict(info: TableInfo, index: IndexInfo) -> Conflict:
     terms, where = split_create(index.sql) if index.sql else ([], "")
+    coming = _Coming(info)
     columns = {column.name: column for column in info.columns}
     conditions: list[str] = []
     changed: list[str] = []
     for position, (name, collation) in enumerate(index.columns):
         if name is None:
-            expression = terms[position]
-            named = _named_in(expression, info)
-            same = f"({expression}) COLLATE {quoted(collation)} = {_of_new(expression, named, info)}"
-            conditions.append(_any(*_unknown_of(named, info), same))
-            continue
-        column = columns[name]
-        unknown = _unknown_of([column], info) if column.generated else []
-        same = f"{stored(info.name, name)} COLLATE {quoted(collation)} = {_new_value(column)}"
-        conditions.append(_any(*unknown, same))
-        changed += [*unknown, f"OLD.{quoted(name)} COLLATE {quoted(collation)} IS NOT NEW.{quoted(name)}"]
+            side, values = f"({terms[position]})", coming.of_expression(terms[position])
+        else:
+            side, values = stored(info.name, name), coming.of(columns[name])
+            changed += [f"OLD.{quoted(name)} COLLATE {quoted(collation)} IS NOT {value}" for value in values]
+        conditions.append(_any(*(f"{side} COLLATE {quoted(collation)} = {value}" for value in values)))
     if where:
-        named = _named_in(where, info)
-        conditions += [f"({where})", _any(*_unknown_of(named, info), _of_new(where, named, info))]
-    plain = not where and all(name is not None for name, _ in index.columns)
+        conditions += [f"({where})", _any(*coming.of_expression(where))]
+    if coming.unknown:
+        conditions = [_any(*coming.unknown, f"({' AND '.join(conditions)})")]
+    plain = not where and not coming.unknown and all(name is not None for name, _ in index.columns)
     return Conflict(" AND ".join(conditions), " OR ".join(changed) if plain else "")
 
 
-def _new_value(column: ColumnInfo) -> str:
-    # REPLACE puts the default in the place of a NULL that may not be, after BEFORE triggers have run.
-    if column.not_null and column.default is not None:
-        return f"coalesce(NEW.{quoted(column.name)}, ({column.default}))"
-    return f"NEW.{quoted(column.name)}"
+class _Coming:
+    """What the row will hold that NEW is the beginning of, as SQL: one value, or several it may be one of.
+
+    Args:
+        info: the table.
+    """
+
+    def __init__(self, info: TableInfo) -> None:
+        self._info = info
+        self._alias = next((one for one in info.columns if _is_rowid(one, info)), None)
+        self.unknown: list[str] = []
+        """When some of what was asked for cannot be told."""
+
+    def of(self, column: ColumnInfo) -> list[str]:
+        """Give a column's value."""
+        return self._values([column], lambda given: self._value(column, given, ()))
+
+    def of_expression(self, expression: str) -> list[str]:
+        """Give an expression's value, of the columns it names alone: the others can still be dropped."""
+        named = _named_in(expression, self._info)
+        if _ROWID_NAMES & _words(expression) - {folded(one.name) for one in self._info.columns}:
+            self._cannot_tell("1")
+        return self._values(named, lambda given: self._evaluated(expression, named, given, ()))
+
+    def _values(self, named: list[ColumnInfo], value: Callable[[bool], str]) -> list[str]:
+        # An id of -1 may also have been given: both are looked for.
+        by_itself = self._alias is not None and self._alias in self._sources(named)
+        return [value(True), value(False)] if by_itself else [value(True)]
+
+    def _value(self, column: ColumnInfo, given: bool, within: tuple[ColumnInfo, ...]) -> str:
+        new = f"NEW.{quoted(column.name)}"
+        if column == self._alias and not given:
+            return self._next_id(new)
+        if column.generated and column not in within and self._is_open(column):
+            expression = _generated_from(column, self._info)
+            if expression is None:
+                self._cannot_tell("1")
+                return new
+            named = _named_in(expression, self._info)
+            return self._evaluated(expression, named, given, (*within, column))
+        if column.not_null and column.default is not None:
+            # REPLACE puts the default in the place of a NULL that may not be.
+            if "(" in column.default:
+                self._cannot_tell(f"{new} IS NULL")
+            return f"coalesce({new}, ({column.default}))"
+        return new
+
+    def _evaluated(
+        self,
+        expression: str,
+        named: list[ColumnInfo],
+        given: bool,
+        within: tuple[ColumnInfo, ...],
+    ) -> str:
+        values = [f"{self._value(one, given, within)} AS {quoted(one.name)}" for one in named]
+        return f"(SELECT {expression} FROM (SELECT {', '.join(values) or '1'}) AS {quoted(self._info.name)})"
+
+    def _next_id(self, new: str) -> str:
+        """Give the id that SQLite takes where none is given: NEW has -1 then."""
+        name, table = quoted(new.removeprefix("NEW.")[1:-1].replace('""', '"')), from_table(self._info.name)
+        newest = f"(SELECT max({name}) FROM {table})"
+        self._cannot_tell(f"{newest} = 9223372036854775807")
+        following = f"coalesce({newest} + 1, 1)"
+        if "AUTOINCREMENT" in self._info.sql.upper():
+            text = self._info.name.replace("'", "''")
+            seen = f"(SELECT seq FROM sqlite_sequence WHERE name = '{text}')"
+            following = f"max({following}, coalesce({seen} + 1, 1))"
+        return following
+
+    def _is_open(self, column: ColumnInfo) -> bool:
+        """Whether a generated column is computed from what NEW may not have yet."""
+        sources = self._sources([column])
+        return self._alias in sources or any(one.not_null and one.default is not None for one in sources)
+
+    def _sources(self, named: list[ColumnInfo]) -> list[ColumnInfo]:
+        """Give these columns and those that the generated ones among them name."""
+        found, further = [], list(named)
+        while further:
+            column = further.pop(0)
+            if column not in found:
+                found.append(column)
+                further += _named_in(_generated_from(column, self._info) or "", self._info)
+        return found
+
+    def _cannot_tell(self, when: str) -> None:
+        if when not in self.unknown:
+            self.unknown.append(when)
 
 
-def _unknown_of(named: list[ColumnInfo], info: TableInfo) -> list[str]:
-    """Say in SQL when NEW does not have yet what an expression over these columns is computed from."""
-    sources = _computed_from(named, info)
-    # SQLite says -1 where the row gets its id by itself.
-    unknown = [f"coalesce(NEW.{quoted(one.name)}, -1) = -1" for one in sources if _is_rowid(one, info)]
-    if sources != named:
-        defaults = [one for one in sources if one.not_null and one.default is not None]
-        unknown += [f"NEW.{quoted(one.name)} IS NULL" for one in defaults]
-    return unknown
-
-
-def _computed_from(named: list[ColumnInfo], info: TableInfo) -> list[ColumnInfo]:
-    """Give these columns and those that the generated ones among them name, which then cannot be dropped."""
-    found, further = [], list(named)
-    while further:
-        column = further.pop(0)
-        if column not in found:
-            found.append(column)
-            further += _named_in(_definition_of(column, info), info) if column.generated else []
-    return found
-
-
-def _definition_of(column: ColumnInfo, info: TableInfo) -> str:
-    """Give a column's definition out of CREATE TABLE."""
+def _generated_from(column: ColumnInfo, info: TableInfo) -> str | None:
+    """Give the expression of a generated column out of CREATE TABLE; None where it is not found."""
+    if not column.generated:
+        return None
     definitions, _ = split_create(info.sql)
-    words = ((_tokens(one), one) for one in definitions)
     name = folded(column.name)
-    return next((one for tokens, one in words if tokens and folded(_unquoted(tokens[0])) == name), "")
+    for definition in definitions:
+        tokens = [token for token in _tokens(definition) if not token.isspace()]
+        if tokens and folded(_unquoted(tokens[0]).strip("'")) == name:
+            for at in range(1, len(tokens) - 1):
+                if tokens[at].upper() == "AS" and tokens[at + 1] == "(":
+                    return _in_parentheses(definition, at)
+    return None
+
+
+def _in_parentheses(definition: str, at: int) -> str | None:
+    """Give what stands in the parentheses behind a definition's token, not counting white space."""
+    seen, depth, inside = -1, 0, list[str]()
+    for token in _tokens(definition):
+        seen += not token.isspace()
+        if seen <= at:
+            continue
+        depth += {"(": 1, ")": -1}.get(token, 0)
+        inside.append(token)
+        if depth == 0:
+            return "".join(inside).strip()[1:-1]
+    return None
 
 
 def _is_rowid(column: ColumnInfo, info: TableInfo) -> bool:
@@ -132,21 +213,24 @@ def _any(*conditions: str) -> str:
     return conditions[0] if len(conditions) == 1 else f"({' OR '.join(conditions)})"
 
 
+_ROWID_NAMES: Final = frozenset(("rowid", "_rowid_", "oid"))
+
+
+def _words(expression: str) -> set[str]:
+    """Give the names in an expression, but those of functions."""
+    tokens = [*(token for token in _tokens(expression) if not token.isspace()), ""]
+    return {folded(_unquoted(token)) for token, following in pairwise(tokens) if following != "("}
+
+
 def _named_in(expression: str, info: TableInfo) -> list[ColumnInfo]:
-    words = {folded(_unquoted(token)) for token in _tokens(expression)}
+    words = _words(expression)
     return [column for column in info.columns if folded(column.name) in words]
-
-
-def _of_new(expression: str, named: list[ColumnInfo], info: TableInfo) -> str:
-    """Evaluate an expression over NEW's values of the columns it names: the others can still be dropped."""
-    values = ", ".join(f"{_new_value(column)} AS {quoted(column.name)}" for column in named) or "1"
-    return f"(SELECT {expression} FROM (SELECT {values}) AS {quoted(info.name)})"
 
 
 _TOKEN: Final = re.compile(
     r"""\s+ | --[^\n]*(?:\n|$) | /\*.*?(?:\*/|$)
     | '(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^\]]*\]
-    | [^\W\d][\w$]* | .""",
+    | (?:[^\W\d]|[^\x00-\x7f])(?:[\w$]|[^\x00-\x7f])* | .""",
     re.VERBOSE | re.DOTALL,
 )
 

@@ -114,10 +114,50 @@ async def test_a_row_replaced_through_a_conflict_is_gone(
         assert_equal(replica, path, {name.strip('"'): ["id"]})
 
 
+async def test_a_row_that_gets_its_key_by_itself_logs_what_it_replaces_and_no_more(
+    path: str, db: sqlite3.Connection
+) -> None:
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, u, w AS (u || 'at' || id))")
+    db.execute("CREATE UNIQUE INDEX i ON t (coalesce(u, 'local-' || id))")
+    db.execute("CREATE UNIQUE INDEX j ON t (w, id)")
+    async with Capture(path) as capture:
+        await capture.install()
+    ((before,),) = db.execute("SELECT max(change_id) FROM _cdc_log").fetchall()
+    for _ in range(50):
+        db.execute("INSERT INTO t (u) VALUES (NULL)")
+    db.execute("INSERT OR REPLACE INTO t (u) VALUES ('local-7')")
+    assert db.execute("SELECT count(*) FROM t").fetchone() == (50,)
+    assert db.execute("SELECT max(change_id) FROM _cdc_log").fetchall() == [(before + 52,)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "index", "dropped"),
+    [
+        ("text TEXT NOT NULL DEFAULT '', name, g TEXT AS (lower(name))", "ON t (g)", "text"),
+        ("date TEXT NOT NULL DEFAULT '', made, g TEXT AS (date(made))", "ON t (g)", "date"),
+        ("b NOT NULL DEFAULT 1, a, g INTEGER AS (a) REFERENCES t (id)", "ON t (g)", "b"),
+        ("date, made", "ON t (date(made))", "date"),
+        ("text, name", "ON t (ifnull(name, 'text'))", "text"),
+    ],
+)
+async def test_a_column_that_only_has_the_name_of_something_else_can_be_dropped(
+    path: str, db: sqlite3.Connection, columns: str, index: str, dropped: str
+) -> None:
+    db.execute(f"CREATE TABLE t (id INTEGER PRIMARY KEY, {columns})")
+    db.execute(f"CREATE UNIQUE INDEX i {index}")
+    async with Capture(path) as capture:
+        await capture.install()
+    db.execute(f"ALTER TABLE t DROP COLUMN {dropped}")
+
+
 @pytest.mark.parametrize(
     ("columns", "index"),
     [
         ("id INTEGER PRIMARY KEY, u", "ON t (id % 2)"),
+        ("id INTEGER PRIMARY KEY, u", "ON t (u) WHERE rowid > 2"),
+        ("id INTEGER PRIMARY KEY, u, 'g' AS (id % 2)", "ON t (g)"),
+        ("id INTEGER PRIMARY KEY, u, a😀 AS (id % 2)", "ON t (a😀)"),
+        ("id INTEGER PRIMARY KEY, u, v NOT NULL DEFAULT (abs(random()) % 2)", "ON t (v)"),
         ("id INTEGER PRIMARY KEY, u", "ON t (u) WHERE id > 2"),
         ("id INTEGER PRIMARY KEY AUTOINCREMENT, u, w AS (id % 2)", "ON t (w)"),
         ("id INTEGER PRIMARY KEY, u, w AS (id % 2)", "ON t (u, w + 0)"),
@@ -134,7 +174,8 @@ async def test_a_row_that_gets_its_key_by_itself_is_seen_to_replace_others(
         replaced = 0
         for _ in range(6):
             ((before,),) = db.execute("SELECT count(*) FROM t").fetchall()
-            db.execute("INSERT OR REPLACE INTO t (u) VALUES ('a')")
+            into = "t (u, v) VALUES ('a', NULL)" if "random" in columns else "t (u) VALUES ('a')"
+            db.execute(f"INSERT OR REPLACE INTO {into}")
             ((after,),) = db.execute("SELECT count(*) FROM t").fetchall()
             replaced += after == before
             await replica.poll(capture)
