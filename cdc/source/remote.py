@@ -101,7 +101,7 @@ class RemoteClient:
         stream = self._streams.stream(BEGIN_WRITE)
         try:
             yield RemoteTransaction(stream, self._columns, self._streams.form)
-            await stream.commit()
+            await _in_one_answer(stream.commit())
         finally:
             stream.abandon()
 
@@ -182,7 +182,8 @@ class RemoteTransaction:
     async def _columns_of(self, sql: str, args: Sequence[Value]) -> tuple[str, ...]:
         columns = self._columns.get(sql)
         if columns is None:
-            nothing = (await self._stream.run([Statement(nothing_of(sql), tuple(args))]))[0]
+            asked = [Statement(nothing_of(sql), tuple(args))]
+            nothing = (await _in_one_answer(self._stream.run(asked)))[0]
             columns = without_numbers(nothing.columns)
             if names_its_columns(sql) and len(self._columns) < _REMEMBERED_MAX:
                 self._columns[sql] = columns
@@ -271,7 +272,7 @@ def _as_they_are(rows: list[Row]) -> tuple[list[Row], int]:
     return rows, 0
 
 
-async def _in_one_answer(results: Awaitable[list[ResultSet]]) -> list[ResultSet]:
+async def _in_one_answer(results: Awaitable[T]) -> T:
     try:
         return await results
     except TooLargeError:

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from cdc.capture import Capture
@@ -82,6 +83,18 @@ async def test_nor_one_made_while_a_backup_was_in_place_that_another_one_has_rep
     site.write()
     assert (await site.group_to_the_end()).high == group.high
     assert not await site.source.leads_through(head, group)
+
+
+async def test_nor_one_where_the_newest_row_that_the_cache_holds_is_lost(site: Site):
+    """It was filled in many short moments: its rows may be newer than where it stands."""
+    head = await site.load()
+    lost = msgspec.structs.replace(head, exact_at=head.change_id + 1, exact_nonce=12345)
+    site.write("INSERT INTO a VALUES (7, 'another'); INSERT INTO a VALUES (8, 'and one more')")
+    group = await site.group_to_the_end()
+    assert await site.source.leads_through(head, group)
+    assert not await site.source.leads_through(lost, group)
+    assert not await site.source.has_lost(head)
+    assert await site.source.has_lost(lost)
 
 
 async def test_a_log_that_was_pruned_beyond_the_cache_does_not_tell(site: Site):

@@ -8,8 +8,8 @@ from unittest import mock
 import msgspec
 import pytest
 
-from consumers.assembler import Assembler, Interrupted, group_of
-from consumers.groups import Groups, goes_on_from
+from consumers.assembler import Assembler, Interrupted, arrived_since, group_of, read_since
+from consumers.groups import Groups, Verdict, goes_on_from, judge
 from consumers.meta import QUARANTINE_TABLE
 from schemas import parts
 from schemas.codec import decode_event, decode_row, encode_event
@@ -276,6 +276,28 @@ def test_a_truncation_forgets_what_the_batch_held_of_the_table():
     feed(subject, group(0, 0, 3, [(1, "a")]) + group(1, 3, 5, [(2, "b")], truncate=True))
     assert applied(subject) == {2: "b"}
     assert set(subject.groups.ready.truncated) == {TABLE}
+
+
+def test_a_cache_with_rows_newer_than_its_position_that_comes_from_elsewhere_has_to_be_proved():
+    """What was lost since may be among them; one that the topic led here is told by the topic's poller."""
+    inexact = msgspec.structs.replace(head(4), exact_at=6, exact_nonce=1)
+    following = group_of(decode_event(group(0, 4, 7, [(1, "a")])[0].value or b""))
+    assert judge(inexact, following, between=True) is Verdict.STRIDES
+    assert judge(inexact, following) is Verdict.APPLY
+    assert judge(head(4), following, between=True) is Verdict.APPLY
+
+
+@pytest.mark.parametrize(
+    ("read_after", "by_reading", "by_arrival"),
+    [(7, False, False), (8, False, False), (9, True, True), (None, False, True)],
+)
+def test_a_group_tells_whether_the_source_was_read_for_it_since(
+    read_after: int | None, *, by_reading: bool, by_arrival: bool
+):
+    """A batch that was long on its way is of before; a poller that does not tell is taken at its word."""
+    event = decode_event(group(20, 4, 7, [(1, "a")], read_after=read_after)[0].value or b"")
+    assert read_since(event, 8) is by_reading
+    assert arrived_since(event, 8) is by_arrival
 
 
 def test_exact_at_never_goes_back():
