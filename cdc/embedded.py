@@ -88,11 +88,12 @@ class CachePublication:
             prev=prev,
             high=head.change_id,
             nonce=head.nonce,
-            # The plan has compared it with the log's.
             prev_nonce=None if stood is None else stood.nonce,
             settings=head.settings,
             prev_settings=None if stood is None else stood.settings,
         )
+        # The plan has compared where the cache stands, and the newest that it holds, with the log.
+        groups.prove(group)
         verdict = groups.begin(group)
         if verdict is not Verdict.APPLY:
             raise RuntimeError(f"a poll that chains is not applied: {verdict.value}")
