@@ -41,12 +41,11 @@ class PiecewiseReader:
     Use as ``async with``. A moment is left before its rows are handed out.
 
     Args:
-        open_moment: begins a short read transaction.
-        tries: how often that is tried before the source counts as locked, or away: often by those who would
-            have to begin anew, and find room between the commits of a busy application.
+        open_moment: see `Moments`.
+        tries: likewise; many for those who would have to begin anew, and find room between the commits of a
+            busy application.
         moment_seconds: how long one lasts; None: as little as holds up nobody.
-        moving: others can end a moment by a commit that changes what it read. So where the log ends is read
-            at one, and rows at another, unless it all comes at once; and it is read again after the rows.
+        moving: see `Moments`.
 
     Raises (every method):
         CaptureStaleError: the schema or the log was changed between two moments: begin anew.

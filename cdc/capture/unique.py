@@ -80,7 +80,10 @@ def _conflict(info: TableInfo, index: IndexInfo) -> Conflict:
             changed += [f"OLD.{quoted(name)} COLLATE {quoted(collation)} IS NOT {value}" for value in values]
         conditions.append(_any(*(f"{side} COLLATE {quoted(collation)} = {value}" for value in values)))
     if where:
-        conditions += [f"({where})", _any(*coming.of_expression(where))]
+        conditions.append(f"({where})")
+        # A rowid by that name is not known yet, and cannot be given: the row may be one of those.
+        if not _names_rowid(where, info):
+            conditions.append(_any(*coming.of_expression(where)))
     if coming.unknown:
         conditions = [_any(*coming.unknown, f"({' AND '.join(conditions)})")]
     plain = not where and not coming.unknown and all(name is not None for name, _ in index.columns)
@@ -107,8 +110,6 @@ class _Coming:
     def of_expression(self, expression: str) -> list[str]:
         """Give an expression's value, of the columns it names alone: the others can still be dropped."""
         named = _named_in(expression, self._info)
-        if _ROWID_NAMES & _words(expression) - {folded(one.name) for one in self._info.columns}:
-            self._cannot_tell("1")
         return self._values(named, lambda given: self._evaluated(expression, named, given, ()))
 
     def _values(self, named: list[ColumnInfo], value: Callable[[bool], str]) -> list[str]:
@@ -119,7 +120,7 @@ class _Coming:
     def _value(self, column: ColumnInfo, given: bool, within: tuple[ColumnInfo, ...]) -> str:
         new = f"NEW.{quoted(column.name)}"
         if column == self._alias and not given:
-            return self._next_id(new)
+            return self._next_id(column)
         if column.generated and column not in within and self._is_open(column):
             expression = _generated_from(column, self._info)
             if expression is None:
@@ -144,11 +145,12 @@ class _Coming:
         values = [f"{self._value(one, given, within)} AS {quoted(one.name)}" for one in named]
         return f"(SELECT {expression} FROM (SELECT {', '.join(values) or '1'}) AS {quoted(self._info.name)})"
 
-    def _next_id(self, new: str) -> str:
+    def _next_id(self, alias: ColumnInfo) -> str:
         """Give the id that SQLite takes where none is given: NEW has -1 then."""
-        name, table = quoted(new.removeprefix("NEW.")[1:-1].replace('""', '"')), from_table(self._info.name)
-        newest = f"(SELECT max({name}) FROM {table})"
-        self._cannot_tell(f"{newest} = 9223372036854775807")
+        name = quoted(alias.name)
+        newest = f"(SELECT max({name}) FROM {from_table(self._info.name)})"
+        # Behind the largest there is, it takes one at random.
+        self._cannot_tell(f"(coalesce(NEW.{name}, -1) = -1 AND {newest} = 9223372036854775807)")
         following = f"coalesce({newest} + 1, 1)"
         if "AUTOINCREMENT" in self._info.sql.upper():
             text = self._info.name.replace("'", "''")
@@ -214,6 +216,11 @@ def _any(*conditions: str) -> str:
 
 
 _ROWID_NAMES: Final = frozenset(("rowid", "_rowid_", "oid"))
+
+
+def _names_rowid(expression: str, info: TableInfo) -> bool:
+    columns = {folded(column.name) for column in info.columns}
+    return not _ROWID_NAMES.isdisjoint(_words(expression) - columns)
 
 
 def _words(expression: str) -> set[str]:

@@ -120,6 +120,7 @@ async def test_a_row_that_gets_its_key_by_itself_logs_what_it_replaces_and_no_mo
     db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, u, w AS (u || 'at' || id))")
     db.execute("CREATE UNIQUE INDEX i ON t (coalesce(u, 'local-' || id))")
     db.execute("CREATE UNIQUE INDEX j ON t (w, id)")
+    db.execute("CREATE UNIQUE INDEX k ON t (u) WHERE rowid > 3")
     async with Capture(path) as capture:
         await capture.install()
     ((before,),) = db.execute("SELECT max(change_id) FROM _cdc_log").fetchall()
