@@ -173,6 +173,8 @@ class Checks:
         """The source is asked whether a group leads on from where a cache stands; then what it answered."""
         stands, ends = (head.change_id, head.nonce), (group.high, group.nonce)
         self._asked[name], incidents = (stands, ends), self.incidents
+        # Who asks again has forgotten what it was told before: it was killed in between.
+        self._proved.pop(name, None)
         there = self._has_rows(stands, ends)
         self.world.note(name, "asks whether %s leads to %s", stands, ends)
 
