@@ -21,8 +21,8 @@ from schemas.errors import (
     UsageError,
     may_heal,
 )
+from schemas.kafka_calls import REQUEST_SECONDS_MAX, request_seconds
 from schemas.retrying import Backoff, pause
-from schemas.topics import REQUEST_SECONDS_MAX, request_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

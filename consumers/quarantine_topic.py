@@ -11,7 +11,8 @@ from aiokafka import AIOKafkaProducer
 
 from consumers.quarantine import Marked, mark_document
 from schemas.errors import KafkaUnavailableError, UsageError
-from schemas.topics import kafka_errors, stop_client
+from schemas.kafka_calls import kafka_errors
+from schemas.kafka_clients import start_client, stop_client
 from schemas.values import value_to_json
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ class QuarantineTopic:
     async def _tell(self, entries: list[tuple[bytes, QuarantineMark]]) -> None:
         producer = AIOKafkaProducer(**self._producer_options(), enable_idempotence=True, acks="all")
         try:
-            async with kafka_errors("connecting to Kafka"):
-                await producer.start()
+            await start_client(producer)
             for name, mark in entries:
                 async with kafka_errors(f"writing to topic {self._topic}"):
                     await producer.send_and_wait(self._topic, _entry(self._node, name, mark), key=name)

@@ -11,8 +11,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from consumers import limits
 from schemas.errors import KafkaUnavailableError, MissingRightError
 from schemas.kafka_access import group_rights, missing_right, require_topic_rights
+from schemas.kafka_calls import TopicGoneError, kafka_errors
+from schemas.kafka_clients import start_client, stop_client
 from schemas.kafka_rights import Right
-from schemas.topics import PARTITION, READING, TopicGoneError, kafka_errors, stop_client
+from schemas.topics import PARTITION, READING
 
 if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
@@ -71,8 +73,8 @@ class Subscription:
             auto_offset_reset="none",
         )
         try:
+            await start_client(self._consumer)
             async with kafka_errors("connecting to Kafka"):
-                await self._consumer.start()
                 await require_topic_rights(self._consumer._client, {self._topic: READING})  # noqa: SLF001 -- no other way
         except BaseException:
             await stop_client(self._consumer)

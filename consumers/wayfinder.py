@@ -11,8 +11,9 @@ from consumers.assembler import group_of, read_since
 from consumers.bootstrap import begun_anew, is_there, load_snapshot, resume_offset
 from consumers.groups import Verdict, goes_on_from, judge
 from schemas.errors import CdcError, GaveUpError, OperatorError, SourceError, SourceUnavailableError
+from schemas.kafka_calls import TopicGoneError
 from schemas.manifests import newest_snapshot
-from schemas.topics import RangeGoneError, TopicGoneError, TopicReader, Topics
+from schemas.topics import RangeGoneError, TopicReader, Topics
 
 if TYPE_CHECKING:
     import asyncio

@@ -17,8 +17,10 @@ from aiokafka.errors import (
 )
 
 from schemas.kafka_access import ask_any, group_rights_of
+from schemas.kafka_calls import kafka_errors
+from schemas.kafka_clients import start_client, stop_client
 from schemas.kafka_rights import GroupsWithRights, MetadataWithRights, Right, rights_of
-from schemas.topics import PARTITION, kafka_errors, stop_client
+from schemas.topics import PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,8 +70,7 @@ class Admin:
     async def __aenter__(self) -> Self:
         self._admin = AIOKafkaAdminClient(**self._options)
         try:
-            async with kafka_errors("connecting to Kafka"):
-                await self._admin.start()
+            await start_client(self._admin)
         except BaseException:
             await stop_client(self._admin)
             raise

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import (
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
-    KafkaError,
-    MessageSizeTooLargeError,
-    OffsetOutOfRangeError,
-    RecordListTooLargeError,
-    TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
-)
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
-from schemas.errors import KafkaUnavailableError, UsageError
-from schemas.kafka_access import missing_right, require_topic_rights
-from schemas.kafka_refusal import reason_since, refusal
+from schemas.errors import KafkaUnavailableError
+from schemas.kafka_access import require_topic_rights
+from schemas.kafka_calls import kafka_errors
+from schemas.kafka_clients import start_client, stop_client
 from schemas.kafka_rights import Right
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from aiokafka.structs import ConsumerRecord
 
@@ -39,20 +26,8 @@ READING = (Right.DESCRIBE, Right.READ)
 PARTITION = 0
 """A database's events are one partition: order and whole groups matter more than parallel ones."""
 
-REQUEST_SECONDS_MAX = 10.0
-"""The longest wait for one answer of a broker: several of aiokafka's own calls may wait for ever."""
-
-request_seconds = ContextVar("request_seconds", default=REQUEST_SECONDS_MAX)
-"""The same, for this command: a one-shot command that is to give up earlier waits no longer than that."""
-
 STALL_SECONDS_MAX = 30.0
 """The longest silence in the middle of a range of which we know that it exists."""
-
-STOP_SECONDS_MAX = 3.0
-"""The longest wait for a client to close: it may wait for a broker that is away."""
-
-_CLOSED_TRANSPORT = "the handler is closed"
-"""uvloop's RuntimeError for a write to a connection just lost, where aiokafka 0.14 expects an OSError."""
 
 WINDOW_BYTES_MAX = 32 * 1024 * 1024
 """About how much of a topic is held at once when it is read backwards."""
@@ -77,107 +52,8 @@ class Topics(msgspec.Struct, frozen=True):
         return f"{self.events}.quarantine"
 
 
-class TopicGoneError(KafkaUnavailableError):
-    """The topic does not exist, or not any more."""
-
-
 class RangeGoneError(KafkaUnavailableError):
     """Records that were asked for are no longer in the topic."""
-
-
-@asynccontextmanager
-async def kafka_errors(doing: str, seconds: float | None = None) -> AsyncIterator[None]:
-    """Bounds a call to Kafka in time (``request_seconds`` unless given), and turns its errors into ours."""
-    seconds = request_seconds.get() if seconds is None else seconds
-    began_s = time.monotonic()
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except UnknownTopicOrPartitionError as error:
-        raise TopicGoneError(f"{doing}: there is no such topic", "run: cdc poll") from error
-    except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as error:
-        kind = "group" if isinstance(error, GroupAuthorizationFailedError) else "topic"
-        right = Right.READ if kind == "group" else _RIGHTS.get(doing.partition(" ")[0], Right.DESCRIBE)
-        raise missing_right((right,), f"{kind} {_named(error)}") from error
-    except ClusterAuthorizationFailedError as error:
-        raise missing_right((Right.WRITE,), "the topics (or IdempotentWrite the cluster)") from error
-    except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
-        raise UsageError(
-            f"{doing}: the broker refuses records of this size",
-            "set the topic's max.message.bytes to 1048588 or more, or lower kafka batch.size",
-        ) from error
-    except TimeoutError as error:
-        raise KafkaUnavailableError(
-            f"{doing}: no answer from Kafka within {seconds:g} s", "check that the broker runs"
-        ) from error
-    except (KafkaError, OSError, RuntimeError) as error:
-        # A KafkaError is a RuntimeError, too.
-        if not isinstance(error, (KafkaError, OSError)) and _CLOSED_TRANSPORT not in str(error):
-            raise
-        cause = reason_since(began_s)
-        if (refused := refusal(doing, cause)) is not None:
-            raise refused from error
-        reason = str(error if cause is None else cause) or type(error).__name__
-        raise KafkaUnavailableError(f"{doing}: {reason}", "check bootstrap_servers and the broker") from error
-
-
-_RIGHTS = {
-    "writing": Right.WRITE,
-    "reading": Right.READ,
-    "watching": Right.READ,
-    "creating": Right.CREATE,
-    "deleting": Right.DELETE,
-}
-"""The right that is needed for what `kafka_errors` is told we are doing, by its first word."""
-
-
-def _named(error: KafkaError) -> str:
-    """The topic or group that aiokafka's error speaks of."""
-    named = error.args[0] if error.args else ""
-    return ", ".join(map(str, named)) if isinstance(named, (set, frozenset, list, tuple)) else str(named)
-
-
-async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
-    """Closes an aiokafka client, but does not wait for a broker that is away.
-
-    While one is away, ``stop`` of aiokafka 0.14 may let out the CancelledError of a task of its own, which
-    would end ours; and where one of its steps fails or takes long it leaves the ones behind it undone: a task
-    that goes on fetching, connections that nobody closes.
-    """
-    if isinstance(client, AIOKafkaAdminClient):
-        stopping, connections = client.close(), client._client  # noqa: SLF001 -- nothing else closes them
-    elif isinstance(client, AIOKafkaProducer):
-        stopping, connections = client.stop(), client.client
-    else:
-        stopping, connections = client.stop(), client._client  # noqa: SLF001 -- nothing else closes them
-    if await _ends_well(stopping):
-        return
-    if isinstance(client, AIOKafkaConsumer):
-        await _end_tasks(client)
-    await _ends_well(connections.close())
-
-
-async def _end_tasks(consumer: AIOKafkaConsumer) -> None:
-    coordinator, fetcher = consumer._coordinator, consumer._fetcher  # noqa: SLF001 -- nothing else ends them
-    if isinstance(coordinator, GroupCoordinator):
-        await _ends_well(coordinator._stop_commit_offsets_refresh_task())  # noqa: SLF001
-    if fetcher is not None:
-        await _ends_well(fetcher.close())
-
-
-async def _ends_well(closing: Coroutine[Any, Any, None]) -> bool:
-    """Runs one step of a close for a limited time, apart from our own task; what it raises is no news."""
-    task = asyncio.ensure_future(closing)
-    try:
-        await asyncio.wait([task], timeout=STOP_SECONDS_MAX)
-    finally:
-        task.cancel()
-    if not task.done() or task.cancelled():
-        return False
-    error = task.exception()
-    if error is not None and not isinstance(error, (OSError, RuntimeError)):
-        raise error
-    return error is None  # nothing of ours is lost: positions live in the topic and in redb
 
 
 class TopicReader:
@@ -199,8 +75,7 @@ class TopicReader:
             group_id=None,
         )
         try:
-            async with kafka_errors("connecting to Kafka"):
-                await self._consumer.start()
+            await start_client(self._consumer)
         except BaseException:
             await stop_client(self._consumer)
             raise

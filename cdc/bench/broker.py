@@ -15,8 +15,10 @@ from cdc import limits as capture_limits
 from cdc.kafka.admin import ensure_topics
 from consumers import limits as apply_limits
 from schemas.errors import KafkaUnavailableError
+from schemas.kafka_calls import kafka_errors
+from schemas.kafka_clients import start_client, stop_client
 from schemas.kafka_properties import kafka_clients
-from schemas.topics import PARTITION, Topics, kafka_errors, stop_client
+from schemas.topics import PARTITION, Topics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -83,8 +85,7 @@ class Broker:
     async def _send(self, topic: str, records: Sequence[tuple[bytes, bytes]]) -> float:
         options = {"max_batch_size": capture_limits.BATCH_BYTES, **self._clients.producer()}
         producer = AIOKafkaProducer(**options, enable_idempotence=True, acks="all")
-        async with kafka_errors("connecting to Kafka"):
-            await producer.start()
+        await start_client(producer)
         try:
             began = time.perf_counter()
             batch, sent = producer.create_batch(), []
@@ -122,8 +123,7 @@ class Broker:
             enable_auto_commit=False,
             group_id=None,
         )
-        async with kafka_errors("connecting to Kafka"):
-            await consumer.start()
+        await start_client(consumer)
         try:
             consumer.assign([partition])
             await consumer.seek_to_beginning(partition)
@@ -143,8 +143,8 @@ class Broker:
     async def _delete(self, names: list[str]) -> None:
         admin = AIOKafkaAdminClient(**self._clients.admin())
         try:
+            await start_client(admin)
             async with kafka_errors("deleting topics"):
-                await admin.start()
                 await admin.delete_topics(names)
         finally:
             await stop_client(admin)

@@ -15,7 +15,7 @@ from cdc.cli.output import counted, print_result
 from cdc.cli.output import table as text_table
 from cdc.cli.running import run_async
 from schemas.errors import CdcError
-from schemas.topics import REQUEST_SECONDS_MAX, request_seconds
+from schemas.kafka_calls import REQUEST_SECONDS_MAX, request_seconds
 
 if TYPE_CHECKING:
     from cdc.cli.doctor_checks import Check

@@ -15,7 +15,7 @@ from cdc.cli.running import run_async
 from cdc.cli.tail_kafka import TopicTail
 from cdc.cli.tail_lines import Output
 from cdc.cli.tail_log import LogTail
-from schemas.topics import REQUEST_SECONDS_MAX, request_seconds
+from schemas.kafka_calls import REQUEST_SECONDS_MAX, request_seconds
 
 if TYPE_CHECKING:
     from cdc.config import Config

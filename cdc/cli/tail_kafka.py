@@ -16,9 +16,10 @@ from consumers.subscription import Subscription
 from schemas.codec import decode_event, encode_definition
 from schemas.errors import BadEventError, GaveUpError, KafkaUnavailableError
 from schemas.event import CONTROL_OPS, Head, Op
+from schemas.kafka_calls import TopicGoneError
 from schemas.position import Position
 from schemas.retrying import Backoff, pause
-from schemas.topics import PARTITION, TopicGoneError, TopicReader
+from schemas.topics import PARTITION, TopicReader
 
 if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord

@@ -23,8 +23,8 @@ from cdc.cli.why_parts import (
     mark_document,
 )
 from schemas.errors import ExitCode, NoRowError
+from schemas.kafka_calls import REQUEST_SECONDS_MAX, request_seconds
 from schemas.keys import encode_key
-from schemas.topics import REQUEST_SECONDS_MAX, request_seconds
 from schemas.values import json_line, row_to_json, values_to_json
 
 if TYPE_CHECKING:

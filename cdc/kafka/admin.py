@@ -10,11 +10,14 @@ from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationF
 
 from schemas.errors import KafkaUnavailableError, UsageError
 from schemas.kafka_access import missing_right, require_topic_rights
+from schemas.kafka_calls import kafka_errors
+from schemas.kafka_clients import start_client, stop_client
 from schemas.kafka_rights import Right
-from schemas.topics import Topics, kafka_errors, stop_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from schemas.topics import Topics
 
 _log = structlog.get_logger("cdc.kafka")
 
@@ -50,8 +53,7 @@ async def ensure_topics(client_options: dict[str, Any], topics: Topics) -> None:
     """
     admin = AIOKafkaAdminClient(**client_options)
     try:
-        async with kafka_errors("connecting to Kafka"):
-            await admin.start()
+        await start_client(admin)
         async with kafka_errors("listing topics"):
             existing = set(await admin.list_topics())
             # Before anything is made or written, so that what is missing is named.

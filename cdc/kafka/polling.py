@@ -16,8 +16,8 @@ from cdc.kafka.standby import Patience, stand_by
 from cdc.poller import Done, Polled, Poller
 from cdc.upkeep import Upkeep, leave_lease
 from schemas.errors import CdcError, GaveUpError, KafkaUnavailableError, SourceUnavailableError, may_heal
+from schemas.kafka_calls import REQUEST_SECONDS_MAX, request_seconds
 from schemas.retrying import Backoff, IdlePace, pause
-from schemas.topics import REQUEST_SECONDS_MAX, request_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -22,10 +22,11 @@ from cdc.kafka.snapshots import SnapshotWriter, write_changes, write_rows
 from cdc.plan import as_new_as, log_head
 from schemas.errors import OperatorError
 from schemas.event import Head, Op
+from schemas.kafka_clients import start_client, stop_client
 from schemas.manifests import newest_snapshot
 from schemas.progress import under_way
 from schemas.snapshot import Announcement, Database, encode_announcement
-from schemas.topics import TopicReader, kafka_errors, stop_client
+from schemas.topics import TopicReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -106,8 +107,7 @@ class KafkaPublication:
             acks="all",
         )
         try:
-            async with kafka_errors("connecting to Kafka"):
-                await self._producer.start()
+            await start_client(self._producer)
             await self._recover()
         except BaseException:
             await stop_client(self._producer)

@@ -10,7 +10,8 @@ from aiokafka.errors import KafkaError
 
 from cdc import limits
 from schemas.errors import CdcError, KafkaUnavailableError
-from schemas.topics import PARTITION, kafka_errors
+from schemas.kafka_calls import kafka_errors
+from schemas.topics import PARTITION
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer

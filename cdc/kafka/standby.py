@@ -11,8 +11,9 @@ import structlog
 from cdc import limits
 from cdc.kafka.chain import chain_end
 from schemas.errors import KafkaUnavailableError
+from schemas.kafka_calls import TopicGoneError
 from schemas.retrying import BACKOFF_SECONDS_MAX, pause
-from schemas.topics import TopicGoneError, TopicReader
+from schemas.topics import TopicReader
 
 if TYPE_CHECKING:
     import asyncio

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
 from schemas.errors import KafkaUnavailableError
-from schemas.topics import kafka_errors, stop_client
+from schemas.kafka_calls import kafka_errors
+from schemas.kafka_clients import stop_client
+from tests.support.topics import make_topics
 
 if TYPE_CHECKING:
     from tests.support.kafka import KafkaBroker
@@ -18,10 +19,7 @@ LIMIT_S = 30.0
 
 
 async def fetching_consumer(kafka: KafkaBroker, topic: str) -> AIOKafkaConsumer:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
-    await stop_client(admin)
+    await make_topics({"bootstrap_servers": kafka.bootstrap}, topic)
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=topic, enable_auto_commit=False)
     await consumer.start()
     partition = TopicPartition(topic, 0)

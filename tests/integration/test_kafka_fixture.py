@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from tests.support.kafka import KafkaBroker
+from tests.support.topics import make_topics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,12 +22,7 @@ LIMIT_S = 30
 
 
 async def make_topic(bootstrap: str, name: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])
-    finally:
-        await admin.close()
+    await make_topics({"bootstrap_servers": bootstrap}, name)
 
 
 async def produce(bootstrap: str, topic: str, values: list[bytes]) -> None:
@@ -107,6 +103,7 @@ STARTS_A_BROKER = """
 import os, sys
 from pathlib import Path
 from tests.support.kafka import KafkaBroker
+from tests.support.topics import make_topics
 broker = KafkaBroker(Path(sys.argv[1]))
 broker.start()
 print(broker.bootstrap, flush=True)

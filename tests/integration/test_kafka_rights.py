@@ -7,14 +7,16 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest
 
 from schemas.kafka_admin import UNKNOWN_TOPIC, Admin
+from schemas.kafka_clients import start_client
 from schemas.kafka_rights import Right
 from tests.support.bank import make_bank
 from tests.support.commands import DONE, FAILED, USAGE, cdc
 from tests.support.kafka import KafkaBroker
+from tests.support.topics import make_topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -96,12 +98,12 @@ class Guarded:
         return cdc(*arguments, *where, code=code)
 
     async def _prepare(self, rights: dict[str, Iterable[Right]], *, make: bool) -> None:
-        admin = AIOKafkaAdminClient(**self._client_of(_ADMIN))
-        await admin.start()
-        try:
+        if make:
             names = [self.topic, f"{self.topic}.snapshots", f"{self.topic}.quarantine"]
-            if make:
-                await admin.create_topics([NewTopic(name, 1, 1) for name in names])
+            await make_topics(self._client_of(_ADMIN), *names)
+        admin = AIOKafkaAdminClient(**self._client_of(_ADMIN))
+        await start_client(admin)
+        try:
             for suffix, granted in rights.items():
                 for right in granted:
                     name = f"{self.topic}{suffix}"

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from schemas.kafka_properties import KafkaClients, kafka_clients
 from tests.support.connections import connections_closed
 from tests.support.kafka import KafkaBroker
 from tests.support.pem import Pem, self_signed
+from tests.support.topics import make_topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,12 +89,7 @@ async def test_all_three_clients_reach_a_secured_broker(
 ):
     clients = clients_of(broker, server, client, changes)
     async with asyncio.timeout(LIMIT_S):
-        admin = AIOKafkaAdminClient(**clients.admin())
-        await admin.start()
-        try:
-            await admin.create_topics([NewTopic(topic, num_partitions=1, replication_factor=1)])
-        finally:
-            await admin.close()
+        await make_topics(clients.admin(), topic)
         async with AIOKafkaProducer(**clients.producer()) as producer:
             await producer.send_and_wait(topic, b"word")
         async with AIOKafkaConsumer(**clients.consumer()) as consumer:

@@ -133,10 +133,17 @@ class _Sent:
         self.left = asyncio.get_running_loop().create_future()
 
 
+class Cluster:
+    """What a client has been told of the brokers: the controller is the one there is."""
+
+    controller = 0
+
+
 class Connections:
     """As much of an AIOKafkaClient as is used."""
 
     def __init__(self, on_close: Callable[[], None] = lambda: None) -> None:
+        self.cluster = Cluster()
         self._on_close = on_close
 
     def add_topic(self, _topic: str) -> asyncio.Future[bool]:

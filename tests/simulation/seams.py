@@ -43,6 +43,8 @@ import consumers.telling
 import consumers.wayfinder
 import consumers.writer
 import schemas.kafka_admin
+import schemas.kafka_calls
+import schemas.kafka_clients
 import schemas.kafka_refusal
 import schemas.parts
 import schemas.progress
@@ -134,7 +136,7 @@ _CLOCKS = (
     schemas.kafka_refusal,
     schemas.progress,
     schemas.retrying,
-    schemas.topics,
+    schemas.kafka_calls,
 )
 
 # Small, so that a handful of rows meets every limit.
@@ -210,8 +212,12 @@ def simulated() -> Iterator[None]:
         put(cdc.capture.reader, rows_of=lambda query: (query, ()), limit_of=lambda table: (Limit(table), ()))
         put(cdc.capture.encode, RowEncoder=lambda columns: _encoder(tuple(columns)))
         put(schemas.topics, AIOKafkaConsumer=SimConsumer)
-        if hasattr(schemas.topics, "AIOKafkaProducer"):
-            put(schemas.topics, AIOKafkaProducer=SimProducer, AIOKafkaAdminClient=SimAdmin)
+        put(
+            schemas.kafka_clients,
+            AIOKafkaConsumer=SimConsumer,
+            AIOKafkaProducer=SimProducer,
+            AIOKafkaAdminClient=SimAdmin,
+        )
         # All that is shipped and asks for the time: a real clock would keep seeds from replaying.
         for module in _CLOCKS:
             put(module, time=_TIME)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from aiokafka.admin import AIOKafkaAdminClient
 
+from schemas.kafka_clients import start_client
 from tests.support.conditions import wait_until
 from tests.support.kafka import KafkaBroker, Member
 from tests.support.ports import free_port
@@ -90,7 +91,7 @@ class KafkaCluster:
 async def _partition(bootstrap: str, topic: str) -> dict[str, Any]:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     async with asyncio.timeout(_LIMIT_S):
-        await admin.start()
+        await start_client(admin)
         try:
             (described,) = await admin.describe_topics([topic])
         finally:

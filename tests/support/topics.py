@@ -1,11 +1,14 @@
-"""Where topics stand, asked without any code of the product."""
+"""Making topics, and where they stand: asked without the code of the product that is tested with it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from schemas.kafka_clients import start_client, stop_client
 
 if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
@@ -13,6 +16,18 @@ if TYPE_CHECKING:
     from tests.support.kafka import KafkaBroker
 
 _LIMIT_S = 30.0
+
+
+async def make_topics(client_options: dict[str, Any], *names: str) -> None:
+    """Make topics of one partition, as soon as the broker knows itself."""
+    admin = AIOKafkaAdminClient(**client_options)
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            await start_client(admin)
+            made = await admin.create_topics([NewTopic(name, 1, 1) for name in names])
+    finally:
+        await stop_client(admin)
+    assert [code for _, code, *_ in made.topic_errors] == [0] * len(names), made
 
 
 def end_offset(kafka: KafkaBroker, topic: str) -> int:
