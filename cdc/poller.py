@@ -37,6 +37,10 @@ SETTLING_POLLS_MAX = 50
 """Polls until a publication must be exact, where rows are read in many moments while they change."""
 
 
+class LogUnsteadyError(SourceError):
+    """The log became another one again and again while it was looked at."""
+
+
 class Publication(Protocol):
     """Where groups go."""
 
@@ -203,7 +207,7 @@ class Poller:
 
     async def _begin_epoch(self, plan: NewEpoch, mints: int) -> None:
         if mints > MINTS_MAX:
-            raise SourceError(
+            raise LogUnsteadyError(
                 f"the change log changes its identity again and again: {plan.reason}",
                 "stop whatever rewrites the _cdc_ tables at the source",
             )

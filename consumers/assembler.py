@@ -17,7 +17,7 @@ from consumers.fitness import MAP_MARKERS, NO_DEFINITION, WITH_ROW, fit, key_of,
 from consumers.groups import Group, Verdict
 from schemas.codec import decode_definition, decode_event
 from schemas.errors import BadEventError
-from schemas.event import NIL, ROW_OPS, ChangeEvent, Op
+from schemas.event import NIL, ROW_OPS, ChangeEvent, Op, counts
 from schemas.parts import Joiner
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ class Counters(msgspec.Struct):
     foreign: int = 0
     skipped: int = 0
     torn: int = 0
+    astray: int = 0
+    """Of the void ones those that landed where they were expected, but in another topic of that name."""
 
 
 _STOPPING = {
@@ -148,10 +150,12 @@ class Assembler:
     Args:
         groups: where the rows go, and where the reader stands.
         offset: the first offset that will be fed.
+        topic_id: which topic is read; None where the broker tells no ids.
     """
 
-    def __init__(self, groups: GroupSink, offset: int) -> None:
+    def __init__(self, groups: GroupSink, offset: int, topic_id: int | None = None) -> None:
         self.groups = groups
+        self._topic_id = topic_id
         self.counters = Counters()
         self.offset = offset
         """Everything below it is dealt with: applied in ``groups`` or of no concern. Never inside a group.
@@ -193,8 +197,8 @@ class Assembler:
                 # A stranger's record cannot carry its own offset in our form: it is void like any other.
                 counters.foreign += 1
                 continue
-            if event.offset != offset:
-                counters.void += 1
+            as_is = event.offset == offset and event.topic_id == self._topic_id
+            if not as_is and not self._counts(event, offset):
                 continue
             interrupted = self._begin(event) if event.index == 0 else self._continue(event)
             if interrupted in STOPS:
@@ -217,6 +221,13 @@ class Assembler:
             if added >= limit:
                 return Interrupted.FULL
         return None
+
+    def _counts(self, event: ChangeEvent, offset: int) -> bool:
+        if counts(event, offset, self._topic_id):
+            return True
+        self.counters.void += 1
+        self.counters.astray += event.offset == offset
+        return False
 
     def _put(self, event: ChangeEvent, record: Record) -> None:
         key, row, table = record.key or b"", bytes(event.after), event.table

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
 
-from schemas.codec import decode_event
-from schemas.errors import BadEventError, KafkaUnavailableError
+from schemas.errors import KafkaUnavailableError
 from schemas.event import NIL
 from schemas.manifests import CHUNK_KEY, newest_snapshot
 from schemas.parts import Joiner
@@ -86,12 +85,8 @@ async def is_there(reader: TopicReader, topics: Topics, event: ChangeEvent) -> b
     start, stop = await reader.bounds(topics.events)
     if not start <= event.offset < stop:
         return False
-    record = await reader.record(topics.events, event.offset)
-    try:
-        there = decode_event((record and record.value) or b"")
-    except BadEventError:
-        return False
-    return (there.writer, there.offset) == (event.writer, event.offset)
+    there = reader.event_of(await reader.record(topics.events, event.offset))
+    return there is not None and there.writer == event.writer
 
 
 def _just_loaded(found: FoundSnapshot, checkpoint: Checkpoint) -> bool:
@@ -113,16 +108,10 @@ def _is_ahead(found: FoundSnapshot, checkpoint: Checkpoint) -> bool:
 
 async def _proves(reader: TopicReader, topics: Topics, offset: int, checkpoint: Checkpoint) -> bool:
     """Whether the record at ``offset`` is the end of a group that this cache has."""
-    record = await reader.record(topics.events, offset)
-    if record is None:
-        return False
-    try:
-        event = decode_event(record.value or b"")
-    except BadEventError:
-        return False
+    event = reader.event_of(await reader.record(topics.events, offset))
     return (
-        event.last
-        and event.offset == offset
+        event is not None
+        and event.last
         and (event.epoch, event.epoch_nonce) == (checkpoint.epoch, checkpoint.epoch_nonce)
         # The nonce of the very row: a lower id is in a restored backup, too.
         and (event.high, event.nonce) == (checkpoint.change_id, checkpoint.nonce)

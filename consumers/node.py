@@ -105,10 +105,10 @@ class KafkaNode:
 
     async def _follow_from(self, offset: int, *, once: bool) -> int | None:
         """Applies groups from an offset on; returns where to go on after another load, None at the end."""
-        assembler = Assembler(self._writer.groups, offset)
         self._seen = Counters()
         options = self._client_options()
         async with Subscription(options, self._topics.events, self._writer.node, offset) as subscription:
+            assembler = Assembler(self._writer.groups, offset, subscription.topic_id)
             if self._reached is not None:
                 self._reached.set()
             try:
@@ -150,6 +150,7 @@ class KafkaNode:
             if records:
                 offset = records[-1].offset + 1
                 stopped_by = await self._feed(assembler, records)
+                await self._look_at_astray(assembler, subscription)
                 if stopped_by is None and offset >= end:
                     stopped_by = await self._goes_on_elsewhere(assembler, None if once else end)
                 if stopped_by is not None:
@@ -183,6 +184,11 @@ class KafkaNode:
         if self._writer.groups.between and begun is not None and not arrived_since(outdated, begun):
             return None
         return None if await self._strayed(assembler, outdated) else outdated
+
+    async def _look_at_astray(self, assembler: Assembler, subscription: Subscription) -> None:
+        """Finds out whether records of another topic are those of one that is gone, or the one we read is."""
+        if assembler.counters.astray > self._seen.astray:
+            await subscription.look_at_topic()
 
     @property
     def _has_moved(self) -> bool:

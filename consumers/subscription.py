@@ -44,6 +44,8 @@ class Subscription:
         self._committed = -1
         self._committed_at = 0.0
         self._committing: asyncio.Task[None] | None = None
+        self.topic_id: int | None = None
+        """Which topic of that name is read; None where the broker tells no ids."""
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -75,7 +77,7 @@ class Subscription:
         try:
             await start_client(self._consumer)
             async with kafka_errors("connecting to Kafka"):
-                await require_topic_rights(self._consumer._client, {self._topic: READING})  # noqa: SLF001 -- no other way
+                self.topic_id = (await self._ask()).get(self._topic)
         except BaseException:
             await stop_client(self._consumer)
             raise
@@ -165,10 +167,27 @@ class Subscription:
         else:
             self._committed = offset
 
+    async def look_at_topic(self) -> None:
+        """Makes sure that the topic is the one that was subscribed to.
+
+        Raises:
+            TopicGoneError: it was deleted.
+            KafkaUnavailableError: it was deleted and made anew; or Kafka is away.
+        """
+        async with kafka_errors(f"watching topic {self._topic}"):
+            ids = await self._ask()
+        if self._topic not in ids:
+            raise TopicGoneError(f"topic {self._topic} does not exist any more", "run: cdc poll")
+        if ids[self._topic] != self.topic_id:
+            raise KafkaUnavailableError(f"topic {self._topic} was made anew", "it is looked at once more")
+
+    async def _ask(self) -> dict[str, int | None]:
+        return await require_topic_rights(self._consumer._client, {self._topic: READING})  # noqa: SLF001 -- no other way
+
     async def _look_alive(self) -> None:
         """Silence may be an idle topic, a broker that is away, or a topic that was deleted: asks which."""
+        await self.look_at_topic()
         async with kafka_errors(f"watching topic {self._topic}"):
-            await require_topic_rights(self._consumer._client, {self._topic: READING})  # noqa: SLF001 -- no other way
             if self._topic not in await self._consumer.topics():
                 raise TopicGoneError(f"topic {self._topic} does not exist any more", "run: cdc poll")
             end = (await self._consumer.end_offsets([self._partition]))[self._partition]

@@ -56,6 +56,8 @@ FIELD_TEXTS: Final = {
     "where that is high.",
     "read_after": "Where the topic ended just before the source was read for the group, or looked at without "
     "a change: records before that offset had landed by then; null from a poller that did not tell yet.",
+    "topic_id": "The first eight bytes of Kafka's id of the topic that the record was meant for, as a signed "
+    "number: in another topic of the same name it does not count; null where the broker tells no ids.",
 }
 """What each field of an event means."""
 

@@ -79,7 +79,8 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     others; such a group has all tables anew of which something else is published now. ``read_after`` is where
     the topic ended just before the source was read for the group, or seen not to have changed: what lies
     before had landed by then (None from pollers that did not tell yet). A record counts only if it landed at
-    ``offset``. ``ts_ms`` is milliseconds since 1970, UTC.
+    ``offset`` of the very topic that it was meant for, which has ``topic_id`` (see `counts`). ``ts_ms`` is
+    milliseconds since 1970, UTC.
 
     What is too large for one record comes in ``parts`` consecutive ones, alike but for ``index``, ``last``,
     ``offset``, ``exact_at``, ``part`` (from 0) and ``after``, which is then a bin: a piece of what it would
@@ -111,6 +112,7 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     parts: int = 1
     exact_nonce: int | None = None
     read_after: int | None = None
+    topic_id: int | None = None
 
     @property
     def head(self) -> Head:
@@ -124,3 +126,15 @@ class ChangeEvent(msgspec.Struct, array_like=True, frozen=True, gc=False):
             self.settings,
             self.exact_nonce,
         )
+
+
+def counts(event: ChangeEvent, offset: int, topic_id: int | None) -> bool:
+    """Whether an event counts that was read at ``offset`` of the topic with ``topic_id``.
+
+    A topic that is deleted and made anew begins at offset 0 again: what was on its way to the old one may
+    land in its successor at the offset it expected. Where the broker told either side no id, the offset
+    decides.
+    """
+    if event.offset != offset:
+        return False
+    return event.topic_id == topic_id or event.topic_id is None or topic_id is None

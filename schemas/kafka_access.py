@@ -14,7 +14,7 @@ from aiokafka.errors import (
 )
 
 from schemas.errors import MissingRightError
-from schemas.kafka_rights import GroupsWithRights, MetadataWithRights, Right, rights_of
+from schemas.kafka_rights import GroupsWithRights, MetadataWithRights, Right, rights_of, topic_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,8 +51,12 @@ async def ask_any(client: AIOKafkaClient, request: Request[Any]) -> Any:
     return await client.send(others[-1] if others else first, request)
 
 
-async def require_topic_rights(client: AIOKafkaClient, needs: Mapping[str, Iterable[Right]]) -> None:
-    """Check what may be done with topics; those that do not exist are passed over.
+async def require_topic_rights(
+    client: AIOKafkaClient, needs: Mapping[str, Iterable[Right]]
+) -> dict[str, int | None]:
+    """Check what may be done with topics; give the id of each, None where the broker tells none.
+
+    Those that do not exist are passed over.
 
     Raises:
         MissingRightError: something is missing.
@@ -60,7 +64,9 @@ async def require_topic_rights(client: AIOKafkaClient, needs: Mapping[str, Itera
     try:
         response = await ask_any(client, MetadataWithRights(list(needs)))
     except NotImplementedError:
-        return  # a broker before Kafka 2.3: what is missing shows when it is needed
+        # A broker before Kafka 2.3: what is missing shows when it is needed.
+        return dict.fromkeys(needs)
+    ids: dict[str, int | None] = {}
     for topic in response.to_object()["topics"]:
         name = topic["topic"]
         if topic["error_code"] == TOPIC_REFUSED:
@@ -68,6 +74,9 @@ async def require_topic_rights(client: AIOKafkaClient, needs: Mapping[str, Itera
         lacking = set(needs[name]) - rights_of(topic["rights"])
         if lacking and not topic["error_code"]:
             raise missing_right(lacking, f"topic {name}")
+        if not topic["error_code"]:
+            ids[name] = topic_id_of(topic)
+    return ids
 
 
 async def group_rights(client: AIOKafkaClient, group: str) -> frozenset[Right] | None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from schemas.codec import decode_event
 from schemas.errors import BadEventError
 from schemas.event import Op
 from schemas.snapshot import Announcement, decode_announcement, decode_chunk, decode_manifest
@@ -103,13 +102,10 @@ async def _has_its_chunks(reader: TopicReader, topics: Topics, announcement: Ann
 
 async def _announcement(reader: TopicReader, topics: Topics, manifest: Manifest) -> Announcement | None:
     """The announcement a manifest points at, if it is there and counts."""
-    record = await reader.record(topics.events, manifest.announcement_offset)
-    if record is None:
+    event = reader.event_of(await reader.record(topics.events, manifest.announcement_offset))
+    if event is None or event.op != Op.SNAPSHOT:
         return None
     try:
-        event = decode_event(record.value or b"")
-        if event.op != Op.SNAPSHOT or event.offset != record.offset:
-            return None
         announcement = decode_announcement(event.after)
     except BadEventError:
         return None

@@ -9,7 +9,9 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
-from schemas.errors import KafkaUnavailableError
+from schemas.codec import decode_event
+from schemas.errors import BadEventError, KafkaUnavailableError
+from schemas.event import counts
 from schemas.kafka_access import require_topic_rights
 from schemas.kafka_calls import kafka_errors
 from schemas.kafka_clients import start_client, stop_client
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from aiokafka.structs import ConsumerRecord
+
+    from schemas.event import ChangeEvent
 
 READING = (Right.DESCRIBE, Right.READ)
 """What a reader of a topic must be allowed to do."""
@@ -65,7 +69,7 @@ class TopicReader:
 
     def __init__(self, client_options: dict[str, Any]) -> None:
         self._options = client_options
-        self._allowed = set[str]()
+        self._ids = dict[str, int | None]()
 
     async def __aenter__(self) -> Self:
         self._consumer = AIOKafkaConsumer(
@@ -94,17 +98,31 @@ class TopicReader:
         """
         partition = TopicPartition(topic, PARTITION)
         async with kafka_errors(f"asking for the end of topic {topic}"):
-            if topic not in self._allowed:
-                # A fetch without the right to read gets nothing for ever, and no error.
-                await require_topic_rights(self._consumer._client, {topic: READING})  # noqa: SLF001 -- no other way
-                self._allowed.add(topic)
-            if topic not in await self._consumer.topics():
+            # A fetch without the right to read gets nothing for ever, and no error.
+            ids = await require_topic_rights(self._consumer._client, {topic: READING})  # noqa: SLF001 -- no other way
+            # A broker that tells no ids may not say either that there is no such topic.
+            if topic not in ids or (ids[topic] is None and topic not in await self._consumer.topics()):
                 raise UnknownTopicOrPartitionError
+            self._ids[topic] = ids[topic]
             # Else the client finds out that it does not know the leader, and pauses before it asks.
             await self._consumer._client.add_topic(topic)  # noqa: SLF001 -- no other way
             starts = await self._consumer.beginning_offsets([partition])
             ends = await self._consumer.end_offsets([partition])
         return starts[partition], ends[partition]
+
+    def topic_id(self, topic: str) -> int | None:
+        """Which topic of that name the last bounds are of; None where the broker tells no ids."""
+        return self._ids.get(topic)
+
+    def event_of(self, record: ConsumerRecord | None) -> ChangeEvent | None:
+        """The event of a record that was read within the bounds; None where it does not count."""
+        try:
+            event = decode_event((record and record.value) or b"")
+        except BadEventError:
+            return None
+        if record is None or not counts(event, record.offset, self._ids.get(record.topic)):
+            return None
+        return event
 
     async def pages(self, topic: str, start: int, stop: int) -> AsyncGenerator[list[ConsumerRecord]]:
         """The records from ``start`` up to, not including, ``stop``; both must lie within the bounds.

@@ -254,6 +254,7 @@ def _event(
         prev_settings=None if index else 0,
         exact_nonce=INTEGER_MIN if last else None,
         read_after=100,
+        topic_id=INTEGER_MIN if last else 1,
     )
 
 

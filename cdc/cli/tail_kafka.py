@@ -166,6 +166,7 @@ class TopicTail:
         self._control = control
         self._head: Head | None = None
         self._offset: int | None = None
+        self._topic_id: int | None = None
         self._until: int | None = None
 
     async def print_all(self, *, from_beginning: bool, follow: bool, timeout_s: float) -> None:
@@ -197,22 +198,21 @@ class TopicTail:
     async def _find_start(self, *, from_beginning: bool, follow: bool) -> None:
         async with TopicReader(self._clients.consumer()) as reader:
             start, end = await reader.bounds(self._topic)
+            known, self._topic_id = self._topic_id, reader.topic_id(self._topic)
             if self._offset is None:
                 self._offset = start if from_beginning else await self._open_group(reader, start, end)
                 self._until = None if follow else end
-            elif not start <= self._offset <= end:
+            elif self._topic_id != known or self._offset > end:
+                _log.warning("the topic was made anew: all of it is news", next=self._offset, end=end)
+                self._offset, self._head = start, None
+            elif self._offset < start:
                 _log.warning("records are gone from the topic", next=self._offset, first=start, end=end)
-                # A topic that is shorter now was begun anew: all of it is news.
-                self._offset, self._head = start, None if self._offset > end else self._head
+                self._offset = start
 
     async def _open_group(self, reader: TopicReader, start: int, end: int) -> int:
         """Where the group begins that is being written now; the end where there is none."""
-        record = None if end <= start else await reader.record(self._topic, end - 1)
-        try:
-            event = decode_event((record and record.value) or b"")
-        except BadEventError:
-            return end
-        if event.offset != end - 1 or event.last:
+        event = None if end <= start else reader.event_of(await reader.record(self._topic, end - 1))
+        if event is None or event.last:
             return end
         return max(start, end - 1 - event.index)
 
@@ -221,8 +221,8 @@ class TopicTail:
         with GroupLines(self._output.left) as lines:
             groups = TailedGroups(self._topic, lines, control=self._control)
             groups.head = self._head
-            assembler = Assembler(groups, offset)
             async with Subscription(self._clients.consumer(), self._topic, None, offset) as subscription:
+                assembler, astray = Assembler(groups, offset, subscription.topic_id), 0
                 while not self._ended(offset):
                     self._output.check_reader()
                     records = await subscription.fetch()
@@ -235,6 +235,9 @@ class TopicTail:
                             return
                         if not number % limits.TAIL_YIELD_RECORDS:
                             await asyncio.sleep(0)
+                    if assembler.counters.astray > astray:
+                        astray = assembler.counters.astray
+                        await subscription.look_at_topic()
 
     def _ended(self, offset: int) -> bool:
         at_end = self._until is not None and offset >= self._until

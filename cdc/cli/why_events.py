@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cdc import limits
-from schemas.codec import decode_event
-from schemas.errors import BadEventError
 from schemas.event import ROW_OPS, Op
 from schemas.snapshot import decode_announcement
 from schemas.topics import PARTITION
@@ -38,17 +36,15 @@ class Trail(msgspec.Struct):
 class _WholeGroups:
     """Tells, going backwards, which records count and are of a whole group."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: TopicReader) -> None:
+        self._reader = reader
         self._next: ChangeEvent | None = None
 
     def look_at(self, record: ConsumerRecord) -> ChangeEvent | None:
         """Return the record's event if it counts; the one behind it was looked at last."""
         following, self._next = self._next, None
-        try:
-            event = decode_event(record.value or b"")
-        except BadEventError:
-            return None
-        if event.offset != record.offset:
+        event = self._reader.event_of(record)
+        if event is None:
             return None
         goes_on = following is not None and (following.index, following.offset, following.writer) == (
             event.index + 1,
@@ -75,7 +71,7 @@ async def find_event(
     """
     trail = Trail()
     start, stop = await reader.bounds(topic)
-    whole = _WholeGroups()
+    whole = _WholeGroups(reader)
     snapshot: dict[str, Any] | None = None
     async for record in reader.backwards(
         topic, start, stop, window=256, window_max=limits.WHY_WINDOW_RECORDS

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cdc import limits
-from schemas.codec import decode_event
-from schemas.errors import BadEventError
+from schemas.errors import KafkaUnavailableError
 from schemas.event import Head, Op
 
 if TYPE_CHECKING:
     from schemas.event import ChangeEvent
-    from schemas.manifests import FoundSnapshot
     from schemas.topics import TopicReader
 
 
@@ -25,7 +23,7 @@ class ChainEnd(msgspec.Struct, frozen=True):
     it ended in order: void records behind the goodbye are of a poller that has stepped back by now.
     ``epoch_seen`` is the highest epoch of that group and of what counts behind it: readers may have met it in
     the beginning of a group that was never ended, even where retention took what lay before. ``offset`` is
-    where the group's last record lies.
+    where the group's last record lies. ``topic_id`` is of the topic that was read.
     """
 
     head: Head | None
@@ -34,6 +32,7 @@ class ChainEnd(msgspec.Struct, frozen=True):
     said_goodbye: bool = False
     epoch_seen: int = 0
     offset: int = -1
+    topic_id: int | None = None
 
 
 async def chain_end(reader: TopicReader, topic: str) -> ChainEnd:
@@ -41,6 +40,9 @@ async def chain_end(reader: TopicReader, topic: str) -> ChainEnd:
 
     A record that counts was preceded by all of its writer's earlier ones, each at the offset it expected: the
     producer is idempotent, so a later batch cannot land without an earlier one, nor shift without the rest.
+
+    Raises:
+        KafkaUnavailableError: Kafka is away, or the topic was made anew while it was read.
     """
     start, stop = await reader.bounds(topic)
     records = reader.backwards(
@@ -50,13 +52,10 @@ async def chain_end(reader: TopicReader, topic: str) -> ChainEnd:
         window=limits.CHAIN_WINDOW_RECORDS,
         window_max=limits.CHAIN_WINDOW_RECORDS_MAX,
     )
-    epoch_seen = 0
+    epoch_seen, topic_id = 0, reader.topic_id(topic)
     async for record in records:
-        try:
-            event = decode_event(record.value or b"")
-        except BadEventError:
-            continue
-        if event.offset != record.offset:
+        event = reader.event_of(record)
+        if event is None:
             continue
         epoch_seen = max(epoch_seen, event.epoch)
         if event.last and await _begins(reader, topic, start, event):
@@ -67,15 +66,20 @@ async def chain_end(reader: TopicReader, topic: str) -> ChainEnd:
                 said_goodbye=event.op == Op.END,
                 epoch_seen=epoch_seen,
                 offset=event.offset,
+                topic_id=topic_id,
             )
-    return ChainEnd(None, stop, epoch_seen=epoch_seen)
+    # That nothing counts may be because all of it is of another topic than the one whose id was asked for.
+    await reader.bounds(topic)
+    if reader.topic_id(topic) != topic_id:
+        raise KafkaUnavailableError(f"topic {topic} was made anew while it was read", "it is read once more")
+    return ChainEnd(None, stop, epoch_seen=epoch_seen, topic_id=topic_id)
 
 
 async def holds(reader: TopicReader, topic: str, offset: int, writer: int | None) -> bool:
     """Whether the record of ``writer`` at ``offset`` is there still: another topic of that name lacks it."""
     start, stop = await reader.bounds(topic)
     event = await _event_at(reader, topic, offset) if start <= offset < stop else None
-    return event is not None and (event.offset, event.writer) == (offset, writer)
+    return event is not None and event.writer == writer
 
 
 async def a_group_ends_at(reader: TopicReader, topic: str, start: int, head: Head) -> bool:
@@ -84,11 +88,8 @@ async def a_group_ends_at(reader: TopicReader, topic: str, start: int, head: Hea
     async with aclosing(reader.pages(topic, max(start, first), stop)) as pages:
         async for page in pages:
             for record in page:
-                try:
-                    event = decode_event(record.value or b"")
-                except BadEventError:
-                    continue
-                if event.offset != record.offset or _log_life(event) != _log_life(head):
+                event = reader.event_of(record)
+                if event is None or _log_life(event) != _log_life(head):
                     continue
                 if event.high > head.change_id:
                     return False
@@ -106,18 +107,9 @@ def life(head: Head) -> tuple[int, int, int]:
     return head.epoch, head.epoch_nonce, head.settings
 
 
-def is_broken(end: ChainEnd, found: FoundSnapshot | None) -> bool:
-    """Whether the topic holds no whole group, or its chain went back behind its own snapshot.
-
-    A batch that was on its way to a topic that is gone can land in its successor, and count by chance.
-    """
-    if end.head is None:
-        return end.end_offset > 0
-    if found is None or found.announcement_offset >= end.end_offset:
-        return False
-    loaded = found.announcement.position
-    same_life = (loaded.epoch, loaded.epoch_nonce) == (end.head.epoch, end.head.epoch_nonce)
-    return same_life and end.head.change_id < loaded.change_id
+def is_broken(end: ChainEnd) -> bool:
+    """Whether the topic was used, but holds no whole group that would tell how far its readers came."""
+    return end.head is None and end.end_offset > 0
 
 
 async def _begins(reader: TopicReader, topic: str, start: int, last: ChangeEvent) -> bool:
@@ -130,12 +122,8 @@ async def _begins(reader: TopicReader, topic: str, start: int, last: ChangeEvent
     if not last.index or offset < start:
         return True
     first = await _event_at(reader, topic, offset)
-    return first is not None and (first.index, first.offset, first.writer) == (0, offset, last.writer)
+    return first is not None and (first.index, first.writer) == (0, last.writer)
 
 
 async def _event_at(reader: TopicReader, topic: str, offset: int) -> ChangeEvent | None:
-    record = await reader.record(topic, offset)
-    try:
-        return decode_event((record and record.value) or b"")
-    except BadEventError:
-        return None
+    return reader.event_of(await reader.record(topic, offset))

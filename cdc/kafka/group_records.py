@@ -39,10 +39,18 @@ class GroupRecords:
         head: where the group leads to; may be set anew until the last page is sent.
         prev: where it begins.
         read_after: where the topic ended just before the source was read.
+        topic_id: which topic of the sender's name it is meant for; None where the broker tells no ids.
     """
 
     def __init__(
-        self, sender: Sender, encoding: Encoding, writer: int, head: Head, prev: Head, read_after: int
+        self,
+        sender: Sender,
+        encoding: Encoding,
+        writer: int,
+        head: Head,
+        prev: Head,
+        read_after: int,
+        topic_id: int | None,
     ) -> None:
         self.head = head
         self.sent_bytes = 0
@@ -56,6 +64,7 @@ class GroupRecords:
         self._epoch, self._epoch_nonce = head.epoch, head.epoch_nonce
         self._nonce = head.nonce
         self._read_after = read_after
+        self._topic_id = topic_id
 
     async def send(self, page: list[Change], *, last: bool) -> None:
         """Sends a page of changes; ``last``: the group ends with it."""
@@ -164,4 +173,5 @@ class GroupRecords:
             1,
             self.head.exact_nonce,
             self._read_after,
+            self._topic_id,
         )

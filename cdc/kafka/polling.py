@@ -103,6 +103,8 @@ async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: fl
             polled = await (await _begin(capture, publication)).settle(done, _due(publication))
         finally:
             tried = publication.tried
+        if not polled.idle:
+            await publication.look_at_topic()
         await leave_lease(capture.client, publication.log_reader, polled.head)
         renewed = await _renew_once(capture, publication)
         if renewed or not polled.idle:
@@ -126,6 +128,7 @@ async def snapshot_once(
 
     async def work(capture: Capture, publication: KafkaPublication) -> tuple[Head, Written]:
         polled = await (await _begin(capture, publication)).settle(Done(), publication)
+        await publication.look_at_topic()
         await leave_lease(capture.client, publication.log_reader, polled.head)
         await _leave(publication)
         await publication.clean_up()
@@ -232,7 +235,11 @@ async def _follow(
     pace = IdlePace(pipeline.pause_seconds)
     heard = time.monotonic()
     looked = heard - publication.looks.seconds
+    proved = heard
     while not stop.is_set():
+        if time.monotonic() - proved > limits.HEARTBEAT_SECONDS:
+            await publication.look_at_topic()
+            proved = time.monotonic()
         upkeep.tick(publication.head())
         polled = None
         looked_at = time.monotonic()

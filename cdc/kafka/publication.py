@@ -98,6 +98,8 @@ class KafkaPublication:
         """The topic was used, but nothing in it tells how far its readers came."""
         self._end = ChainEnd(None, 0)
         """Where the chain ended when this life began."""
+        self._topic_id: int | None = None
+        """Which topic of that name our records are meant for."""
 
     async def __aenter__(self) -> Self:
         await ensure_topics(self._clients.admin(), self._topics)
@@ -334,7 +336,7 @@ class KafkaPublication:
         """
         wanted = log_head(state, reader.settings)
         for tries_left in reversed(range(limits.ANNOUNCEMENTS_MAX)):
-            self._head = head = await self._chain_now(wanted, stood)
+            head = await self._chain_now(wanted, stood)
             if head.change_id >= state.high:
                 async with TopicReader(self._clients.consumer()) as topic_reader:
                     if await a_group_ends_at(topic_reader, self._topics.events, from_offset, wanted):
@@ -350,7 +352,9 @@ class KafkaPublication:
                 return
 
     def _group(self, head: Head, prev: Head) -> GroupRecords:
-        return GroupRecords(self._sender, self._encoding, self.writer, head, prev, self._read_after)
+        return GroupRecords(
+            self._sender, self._encoding, self.writer, head, prev, self._read_after, self._topic_id
+        )
 
     async def _chain_now(self, wanted: Head, stood: tuple[int, int | None], least: int = 0) -> Head:
         """Where the chain stands after chunks were written: a running poller went on with it meanwhile.
@@ -364,18 +368,38 @@ class KafkaPublication:
             end = await chain_end(reader, topic)
             same = stood == (end.offset, end.writer) or await holds(reader, topic, *stood)
         head = end.head
+        if end.topic_id != self._topic_id:
+            raise self._made_anew()
         if not same or head is None or life(head) != life(wanted) or head.change_id < least:
             raise DisplacedError(f"topic {topic} does not lead to the snapshot any more")
         self._sender.abandon()
         self._sender = Sender(self._producer, self._topics.events, end.end_offset)
+        # Together with the sender: a goodbye says where the chain stands there.
+        self._head = head
         return head
+
+    async def look_at_topic(self) -> None:
+        """Makes sure that what was acknowledged landed in the topic that it was meant for.
+
+        Raises:
+            DisplacedError: the topic was deleted and made anew since this life began: in its successor
+                nothing of ours counts, even where it lands at the offset it expects.
+            TopicGoneError: there is none.
+        """
+        async with TopicReader(self._clients.consumer()) as reader:
+            await reader.bounds(self._topics.events)
+            if reader.topic_id(self._topics.events) != self._topic_id:
+                raise self._made_anew()
+
+    def _made_anew(self) -> DisplacedError:
+        return DisplacedError(f"topic {self._topics.events} was made anew", "it is looked at once more")
 
     async def _recover(self) -> None:
         async with TopicReader(self._clients.consumer()) as reader:
             end = await chain_end(reader, self._topics.events)
             found = await newest_snapshot(reader, self._topics)
         self._head = end.head
-        self._end, self._broken = end, is_broken(end, found)
+        self._end, self._broken, self._topic_id = end, is_broken(end), end.topic_id
         self._sender = Sender(self._producer, self._topics.events, end.end_offset)
         self._take_note(found)
         _log.info(

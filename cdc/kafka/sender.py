@@ -41,11 +41,19 @@ class Sender:
         self.next_offset = next_offset
         self.last_offset: int | None = None
         """Where the newest acknowledged batch ended."""
+        self._failed = False
         self._batch: BatchBuilder | None = None
         self._in_flight: deque[tuple[asyncio.Future, int | None, int]] = deque()
 
     async def append(self, key: bytes, value: bytes) -> None:
-        """Adds a record; sends the batch before it when that is full."""
+        """Adds a record; sends the batch before it when that is full.
+
+        Raises:
+            DisplacedError: an earlier record failed, or its fate is not known: nothing may follow it.
+            KafkaUnavailableError: no answer in time, or the record is too large for a batch.
+        """
+        if self._failed:
+            raise DisplacedError(f"what landed in topic {self._topic} before is not known")
         while True:
             if self._batch is None:
                 self._batch = self._producer.create_batch()
@@ -69,9 +77,11 @@ class Sender:
         base = None if self.next_offset is None else self.next_offset - count
         while len(self._in_flight) >= limits.IN_FLIGHT_BATCHES_MAX:
             await self._await_oldest()
+        self._failed = True
         # send_batch waits for the batch before this one to leave; if that fails, nothing was written.
         async with kafka_errors(f"writing to topic {self._topic}", limits.ACK_SECONDS_MAX):
             future = await self._producer.send_batch(batch, self._topic, partition=PARTITION)
+        self._failed = False
         self._in_flight.append((future, base, count))
 
     async def flush(self) -> None:
@@ -87,6 +97,7 @@ class Sender:
 
     async def _await_oldest(self) -> None:
         future, base, count = self._in_flight.popleft()
+        self._failed = True
         async with kafka_errors(f"writing to topic {self._topic}", limits.ACK_SECONDS_MAX):
             landed = await asyncio.shield(future)
         if landed.offset < 0:
@@ -102,6 +113,7 @@ class Sender:
                 "the topic was begun anew: so does this poller",
             )
         self.last_offset = landed.offset + count - 1
+        self._failed = False
 
     def abandon(self) -> None:
         """Forgets what is in flight: its fate is read from the topic."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from consumers.groups import Group
     from schemas.event import ChangeEvent, Head
     from tests.simulation.kafka import Entries, Topic
+    from tests.simulation.loop import Process
     from tests.simulation.redb import File
     from tests.simulation.source import Contents, LogRow
     from tests.simulation.world import World
@@ -57,8 +58,10 @@ class Checks:
         self.commits = 0
         self.loads = 0
         self.incidents = 0
-        self._incident_at = -1.0
+        self._incidents_at = list[float]()
         self.mints = 0
+        self._minters: list[tuple[Process, int, float]] = []
+        """Who began which epoch when, since the last incident."""
         self._truth: dict[tuple[int, int], Contents] = {}
         self._encoded: dict[tuple[int, ...], dict[str, dict[bytes, bytes]]] = {}
         self._before: dict[str, Checkpoint] = {}
@@ -193,7 +196,7 @@ class Checks:
         """The source says that a cache stands on a row that it has no more."""
         self.world.note(name, "is told that %s is lost", head.position)
         self._lost[name] = (head.change_id, head.nonce)
-        if not self.world.source.exchanged:
+        if not (self.world.source.exchanged or self.world.source.edited):
             self.world.fail(f"{name} is told that it stands on a row that is lost, and none ever was")
 
     def _has_rows(self, *rows: _Row) -> bool:
@@ -203,7 +206,12 @@ class Checks:
         """Something happened to the source that may make a new epoch necessary."""
         # Each reader of the log counts on from its own epoch: the topic's poller, and the embedded cache.
         self.incidents += 1 + ("embedded" in self.world.cache_names)
-        self._incident_at = self.world.loop.now
+        self._incidents_at.append(self.world.loop.now)
+        self._minters.clear()
+
+    def incidents_since(self, since: float) -> int:
+        """How many there were from that moment on."""
+        return sum(at >= since for at in self._incidents_at)
 
     def restored(self, contents: Contents) -> None:
         """A backup takes the place of the database."""
@@ -215,9 +223,10 @@ class Checks:
         """Whole groups that count chain, whoever wrote them, and a life begins with a snapshot."""
         if topic != self.world.topics.events or self._was_deleted:
             return
+        topic_id = self.world.broker.topics[topic].topic_id
         for offset, (_, value) in enumerate(entries, base):
             event, run = decode_event(value or b""), self._run
-            if event.offset != offset:
+            if (event.offset, event.topic_id) != (offset, topic_id):
                 continue
             goes_on = run and (event.writer, offset) == (run[-1].writer, run[-1].offset + 1)
             self._run = [event] if event.index == 0 else [*run, event] if goes_on else []
@@ -255,8 +264,10 @@ class Checks:
         self._strangers |= self.world.cache_names
         self._was_deleted = True
 
-    def minted(self) -> None:
+    def minted(self, process: Process) -> None:
         self.mints += 1
+        if self._knows_no_other(process):
+            self.incidents += 1
         topic, meta = self.world.broker.topics.get(self.world.topics.events), self.world.source.now.meta
         if topic is not None and meta is not None and _knows_epoch(topic, meta[0]):
             # Somebody who was displaced and does not know it counted on from where it stood itself, and is
@@ -273,6 +284,21 @@ class Checks:
                 self.incidents += 1
         if self.mints > self.incidents:
             self.world.fail(f"epoch number {self.mints} was begun after {self.incidents} incidents")
+
+    def _knows_no_other(self, process: Process) -> bool:
+        """Whether who mints cannot know of the epoch before, which another one began and has not published.
+
+        It stood elsewhere by then, or could read nowhere where the others stand. That is so once an incident.
+        """
+        others, meta = self._minters.copy(), self.world.source.now.meta
+        self._minters.append((process, 0 if meta is None else meta[0], self.world.loop.now))
+        if not others or any(process is other for other, _, _ in others):
+            return False
+        last, epoch, at = others[-1]
+        topic = self.world.broker.topics.get(self.world.topics.events)
+        if not last.alive or (topic is not None and _knows_epoch(topic, epoch)):
+            return False
+        return process.started_at < at or topic is None or not any(_whole_groups(topic))
 
     def committed(self, name: str, file: File) -> None:
         """The cache at ``name`` shows this to its readers now."""
@@ -386,7 +412,7 @@ class Checks:
             log = world.source.now.log
             row = next((row for row in log if row.change_id == before.change_id), None)
             # A load was needed, or not, by the log as it was when it began.
-            began_here = file.made_at > self._incident_at
+            began_here = not self.incidents_since(file.made_at)
             if began_here and same_life and row is not None and row.nonce == before.nonce:
                 world.fail(f"{name} was loaded needlessly at {before.position}")
             return
@@ -468,7 +494,7 @@ def _leads_to(topic: Topic, after: Checkpoint) -> bool:
 def _counting(topic: Topic) -> Iterator[Any]:
     """Every event that counts."""
     events = ((record.offset, decode_event(record.value or b"")) for record in topic.records)
-    return (event for offset, event in events if event.offset == offset)
+    return (event for offset, event in events if (event.offset, event.topic_id) == (offset, topic.topic_id))
 
 
 def _whole_groups(topic: Topic) -> Iterator[Any]:

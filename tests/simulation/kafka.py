@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError, Unknown
 from tests.simulation.loop import PROCESS, Process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from aiokafka import TopicPartition
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class Record(NamedTuple):
     """As much of a ConsumerRecord as is read."""
 
+    topic: str
     offset: int
     key: bytes | None
     value: bytes | None
@@ -43,8 +44,9 @@ class Landed(NamedTuple):
 class Topic:
     """A partition's records; those below ``start`` were deleted by retention."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, topic_id: int) -> None:
         self.name = name
+        self.topic_id = topic_id
         self.start = 0
         self.records: list[Record] = []
         self.waiters: list[asyncio.Future[None]] = []
@@ -56,7 +58,9 @@ class Topic:
     def append(self, entries: Entries, now_s: float) -> int:
         base = self.end
         now_ms = int(now_s * 1000)
-        self.records += [Record(base + i, key, value, now_ms) for i, (key, value) in enumerate(entries)]
+        self.records += [
+            Record(self.name, base + i, key, value, now_ms) for i, (key, value) in enumerate(entries)
+        ]
         self.wake()
         return base
 
@@ -80,12 +84,17 @@ class Broker:
         self.topics: dict[str, Topic] = {}
         self.away_until = 0.0
         self.batches_landed = 0
+        self._topics_made = 0
         self.watchers: list[Callable[[str, int, Entries], None]] = []
         """Called with whatever lands: the topic, the first offset, keys and values."""
 
     @property
     def away(self) -> bool:
         return self.world.loop.now < self.away_until
+
+    def create(self, name: str) -> None:
+        self._topics_made += 1
+        self.topics[name] = Topic(name, self._topics_made)
 
     def delete(self, name: str) -> None:
         topic = self.topics.pop(name, None)
@@ -142,14 +151,21 @@ class Cluster:
 class Connections:
     """As much of an AIOKafkaClient as is used."""
 
-    def __init__(self, on_close: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, broker: Broker, on_close: Callable[[], None] = lambda: None) -> None:
         self.cluster = Cluster()
+        self._broker = broker
         self._on_close = on_close
 
     def add_topic(self, _topic: str) -> asyncio.Future[bool]:
         known = asyncio.get_running_loop().create_future()
         known.set_result(True)
         return known
+
+    async def topic_ids(self, names: Iterable[str]) -> dict[str, int]:
+        """Those of the topics that there are."""
+        await self._broker.answer()
+        topics = self._broker.topics
+        return {name: topics[name].topic_id for name in names if name in topics}
 
     async def close(self) -> None:
         self._on_close()
@@ -165,7 +181,7 @@ class SimProducer:
         self.world: World = self.process.world  # type: ignore[attr-defined]
         self.broker = self.world.broker
         self.idempotent = enable_idempotence
-        self.client = Connections(self._hang_up)
+        self.client = Connections(self.broker, self._hang_up)
         self._queues: dict[str, list[_Sent]] = {}
         self._closed = False
 
@@ -255,7 +271,7 @@ class SimConsumer:
         process: Process = PROCESS.get()
         self.world: World = process.world  # type: ignore[attr-defined]
         self.broker = self.world.broker
-        self._client = Connections()
+        self._client = Connections(self.broker)
         self._position = 0
         self._topic = ""
 
@@ -356,7 +372,7 @@ class SimAdmin:
         process: Process = PROCESS.get()
         self.world: World = process.world  # type: ignore[attr-defined]
         self.broker = self.world.broker
-        self._client = Connections()
+        self._client = Connections(self.broker)
 
     async def start(self) -> None:
         await self.broker.answer()
@@ -374,7 +390,7 @@ class SimAdmin:
         for new in new_topics:
             exists = new.name in self.broker.topics
             if not exists:
-                self.broker.topics[new.name] = Topic(new.name)
+                self.broker.create(new.name)
                 self.world.note("broker", "topic %s is created", new.name)
             errors.append((new.name, 36 if exists else 0, None))
         return _Created(errors)

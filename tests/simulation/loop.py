@@ -52,6 +52,7 @@ class Process:
     def __init__(self, name: str, loop: SimLoop) -> None:
         self.name = name
         self.loop = loop
+        self.started_at = loop.now
         self.alive = True
         self.paused = False
         self.steps_left: int | None = None

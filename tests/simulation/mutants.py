@@ -5,6 +5,7 @@ A mutant is a function that puts its mistake in place by name; what it breaks is
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -29,6 +30,7 @@ import consumers.node
 import consumers.wayfinder
 import consumers.writer
 import schemas.manifests
+import schemas.topics
 from cdc import limits
 from cdc.capture import leases as capture_leases
 from cdc.capture import log as capture_log
@@ -51,6 +53,7 @@ from consumers.meta import checkpoint_meta
 from consumers.node import KafkaNode
 from consumers.rebuild import Loading
 from consumers.store import Store
+from consumers.subscription import Subscription
 from consumers.writer import CacheWriter
 from schemas.codec import decode_event, encode_event
 from schemas.event import Op
@@ -525,8 +528,8 @@ def poller_counts_any_record(put: Put) -> None:
         async for record in reader.backwards(topic, start, stop, window=4, window_max=16):
             event = decode_event(record.value or b"")
             if event.last:
-                return ChainEnd(event.head, stop, event.writer)
-        return ChainEnd(None, stop)
+                return ChainEnd(event.head, stop, event.writer, topic_id=reader.topic_id(topic))
+        return ChainEnd(None, stop, topic_id=reader.topic_id(topic))
 
     put(cdc.kafka.publication, "chain_end", any_record)
 
@@ -538,10 +541,10 @@ def poller_counts_half_groups(put: Put) -> None:
     async def any_part(reader: Any, topic: str) -> ChainEnd:
         start, stop = await reader.bounds(topic)
         async for record in reader.backwards(topic, start, stop, window=4, window_max=16):
-            event = decode_event(record.value or b"")
-            if event.offset == record.offset:
-                return ChainEnd(event.head, stop, event.writer)
-        return ChainEnd(None, stop)
+            event = reader.event_of(record)
+            if event is not None:
+                return ChainEnd(event.head, stop, event.writer, topic_id=reader.topic_id(topic))
+        return ChainEnd(None, stop, topic_id=reader.topic_id(topic))
 
     put(cdc.kafka.publication, "chain_end", any_part)
 
@@ -555,6 +558,39 @@ def poller_goes_on_after_another_offset(put: Put) -> None:
         self.last_offset = (await future).offset + count - 1
 
     put(Sender, "_await_oldest", blind)
+
+
+@mutant
+def poller_goes_on_after_a_failure(put: Put) -> None:
+    """A poller that does not know where its records landed writes on (the code as first written)."""
+    put(Sender, "_failed", property(lambda _: False, lambda _, value: value))
+
+
+@mutant
+def topics_known_by_name_alone(put: Put) -> None:
+    """What was on its way to a topic that is gone counts in its successor, by chance (likewise)."""
+
+    def counts(event: Any, offset: int, _: int | None) -> bool:
+        return event.offset == offset
+
+    for module in (consumers.assembler, schemas.topics):
+        put(module, "counts", counts)
+
+
+@mutant
+def poller_publishes_to_a_topic_that_is_gone(put: Put) -> None:
+    """A poller does not look whether the topic is the one that it means."""
+    put(KafkaPublication, "look_at_topic", _look_at_nothing)
+
+
+@mutant
+def node_reads_on_in_a_topic_that_is_gone(put: Put) -> None:
+    """A node passes over records of another topic, and does not look which of the two it reads."""
+    put(Subscription, "look_at_topic", _look_at_nothing)
+
+
+async def _look_at_nothing(_: Any) -> None:
+    await asyncio.sleep(0)
 
 
 @mutant

@@ -199,9 +199,9 @@ def simulated() -> Iterator[None]:
         put(cdc.kafka.admin, AIOKafkaAdminClient=SimAdmin)
         put(schemas.kafka_admin, AIOKafkaAdminClient=SimAdmin)
         # Nobody is kept from anything: there is no authorizer.
-        put(cdc.kafka.admin, require_topic_rights=_nothing_missing)
-        put(schemas.topics, require_topic_rights=_nothing_missing)
-        put(consumers.subscription, require_topic_rights=_nothing_missing, group_rights=_nothing_missing)
+        for module in (cdc.kafka.admin, schemas.topics, consumers.subscription):
+            put(module, require_topic_rights=lambda client, needs: client.topic_ids(needs))
+        put(consumers.subscription, group_rights=_nothing_missing)
         put(cdc.kafka.publication, AIOKafkaProducer=SimProducer, secrets=_RANDOM)
         put(cdc.kafka.snapshots, secrets=_RANDOM)
         put(cdc.kafka.standby, random=_RANDOM)

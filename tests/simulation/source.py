@@ -111,6 +111,8 @@ class SimSource:
         self.backups: list[Contents] = []
         self.exchanged = False
         """Something else took the place of the database or its log: leases went with it."""
+        self.edited = False
+        """Somebody deleted rows of the log that were not theirs to delete."""
         self.now = self._new()
         self.record_truth: Callable[[Contents], None] = lambda _: None
 
@@ -247,6 +249,7 @@ class SimSource:
         contents.log = tuple(row for row in contents.log if row.change_id != change_id)
         if contents.log and len(contents.log) < len(self.now.log):
             self.now = contents
+            self.edited = True
             self.version += 1
 
     def alter(self, table: str) -> None:

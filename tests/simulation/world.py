@@ -13,6 +13,7 @@ import msgspec
 from cdc import embedded
 from cdc.capture import CaptureStaleError, prune
 from cdc.kafka import polling
+from cdc.poller import MINTS_MAX, LogUnsteadyError
 from consumers import following, writer
 from schemas.errors import CdcError, GaveUpError, SourceError
 from schemas.topics import Topics
@@ -213,7 +214,7 @@ class World:
 
     def minted(self, process: Process) -> None:
         self.note(process.name, "mints an epoch: %s", self.source.now.meta)
-        self.checks.minted()
+        self.checks.minted(process)
 
     def install_tables(self, *args: Any) -> None:
         sources.install_tables(self.source, *args)
@@ -281,7 +282,9 @@ class World:
         error = task.exception()
         self.note(process.name, "ends: %r", error or task.result())
         # Where the schema, or the log, changes during every try, it says so and ends.
-        if error is not None and not isinstance(error, (GaveUpError, CaptureStaleError)):
+        unsteady = self.checks.incidents_since(process.started_at) > MINTS_MAX
+        expected = (GaveUpError, CaptureStaleError, *((LogUnsteadyError,) if unsteady else ()))
+        if error is not None and not isinstance(error, expected):
             self.fail(f"{process.name} gave up: {error!r}", error)
 
     def run_prune(self) -> None:
