@@ -297,7 +297,8 @@ class KafkaNode:
     async def _strayed(self, assembler: Assembler, event: ChangeEvent) -> bool:
         """Whether a group of another history, or life, is in the topic that led here: it is passed over.
 
-        A batch that was on its way to a topic that is gone can land in its successor, and count by chance.
+        A batch that was on its way to a topic that is gone can land in its successor, and count by chance
+        where the broker tells no ids of topics (before Kafka 2.8).
         """
         await self._settle()
         await self._commit_ready(assembler, even_idle=True)

@@ -49,6 +49,7 @@ def group(
     exact_at: int | None = None,
     exact_nonce: int | None = None,
     read_after: int | None = None,
+    topic_id: int | None = None,
     op: str = Op.HEARTBEAT,
     nonce: int | None = None,
     prev_nonce: int | None = None,
@@ -100,6 +101,7 @@ def group(
             settings=settings,
             exact_nonce=exact_nonce,
             read_after=read_after,
+            topic_id=topic_id,
         )
         start = base if landed is None else landed
         records.append(Landed(start + index, key, encode_event(event)))

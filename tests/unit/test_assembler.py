@@ -75,6 +75,18 @@ def test_a_record_at_another_offset_than_its_own_is_void():
     assert subject.counters.void == 1
 
 
+@pytest.mark.parametrize(
+    ("written", "read", "applied_rows"), [(7, 7, 1), (7, 8, 0), (7, None, 1), (None, 8, 1), (None, None, 1)]
+)
+def test_a_record_that_was_meant_for_another_topic_of_that_name_is_void(
+    written: int | None, read: int | None, applied_rows: int
+):
+    subject = Assembler(Groups(head(0)), 0, read)
+    feed(subject, group(0, 0, 3, [(1, "a")], topic_id=written))
+    assert len(applied(subject)) == applied_rows
+    assert subject.counters.astray == subject.counters.void == 1 - applied_rows
+
+
 def test_void_records_inside_a_group_kill_it():
     subject = assembler()
     first = group(0, 0, 3, [(1, "a"), (2, "b")])

@@ -75,6 +75,7 @@ def events(op, key, after):
         prev_nonce=st.none() | integers,
         exact_nonce=st.none() | integers,
         read_after=st.none() | integers,
+        topic_id=st.none() | integers,
     )
 
 
@@ -112,11 +113,12 @@ PLAIN = ChangeEvent(
     parts=1,
     exact_nonce=17,
     read_after=18,
+    topic_id=-19,
 )
 PLAIN_HEX = (
-    "dc001901a175"  # version and op
+    "dc001a01a175"  # version and op
     "a1749101c081a16102"  # table, key, before, after
-    "030405060708090a0bc30c0d0e0f1000011112"
+    "030405060708090a0bc30c0d0e0f1000011112ed"
 )
 
 
@@ -201,7 +203,7 @@ def test_a_version_that_never_was_is_no_event(version):
 
 def test_fields_that_a_later_minor_version_appends_are_ignored():
     data = encode_event(PLAIN)
-    assert decode_event(b"\xdc\x00\x1a" + data[3:] + b"\xa3new") == PLAIN
+    assert decode_event(b"\xdc\x00\x1b" + data[3:] + b"\xa3new") == PLAIN
     document = json.loads(encode_event_json(PLAIN))
     assert decode_event(json.dumps({**document, "new": 1}).encode()) == PLAIN
 
