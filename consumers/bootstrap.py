@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from consumers.writer import CacheWriter
     from schemas.event import ChangeEvent
     from schemas.manifests import FoundSnapshot
-    from schemas.snapshot import Chunk, PackedChunk
+    from schemas.snapshot import Announcement, Chunk, PackedChunk
     from schemas.topics import TopicReader, Topics
 
     _Pages: TypeAlias = AsyncGenerator[list[ConsumerRecord]]
@@ -69,8 +69,9 @@ async def begun_anew(reader: TopicReader, topics: Topics, checkpoint: Checkpoint
         return False
     if offset <= stop and await _proves(reader, topics, offset - 1, checkpoint):
         return False
-    found = await newest_snapshot(reader, topics)
-    return found is None or not _just_loaded(found, checkpoint)
+    # Nothing was applied behind the snapshot that was loaded; newer ones may have come since.
+    loaded = await newest_snapshot(reader, topics, lambda announcement: _is_of(announcement, checkpoint))
+    return loaded is None or loaded.next_offset != offset
 
 
 async def still_leads_here(reader: TopicReader, topics: Topics, checkpoint: Checkpoint) -> bool:
@@ -89,14 +90,14 @@ async def is_there(reader: TopicReader, topics: Topics, event: ChangeEvent) -> b
     return there is not None and there.writer == event.writer
 
 
-def _just_loaded(found: FoundSnapshot, checkpoint: Checkpoint) -> bool:
-    """Whether the cache is exactly this snapshot: nothing was applied behind it yet."""
-    position = found.announcement.position
-    return (
-        position.epoch == checkpoint.epoch
-        and position.epoch_nonce == checkpoint.epoch_nonce
-        and (position.change_id, position.nonce) == (checkpoint.change_id, checkpoint.nonce)
-        and found.next_offset == checkpoint.offset
+def _is_of(announcement: Announcement, checkpoint: Checkpoint) -> bool:
+    """Whether a snapshot leaves a cache exactly where this one stands."""
+    position = announcement.position
+    return (position.epoch, position.epoch_nonce, position.change_id, position.nonce) == (
+        checkpoint.epoch,
+        checkpoint.epoch_nonce,
+        checkpoint.change_id,
+        checkpoint.nonce,
     )
 
 

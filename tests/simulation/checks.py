@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from consumers.meta import QUARANTINE_TABLE, Checkpoint, read_checkpoint, read_definitions
@@ -14,12 +15,12 @@ from tests.simulation.leases import LEASE_SECONDS, is_live, now_ms
 from tests.simulation.settings import BY_DIGEST, project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from cdc.capture.table import Table
     from consumers.groups import Group
     from schemas.event import ChangeEvent, Head
-    from tests.simulation.kafka import Entries, Topic
+    from tests.simulation.kafka import Entries, Record, Topic
     from tests.simulation.loop import Process
     from tests.simulation.redb import File
     from tests.simulation.source import Contents, LogRow
@@ -60,8 +61,8 @@ class Checks:
         self.incidents = 0
         self._incidents_at = list[float]()
         self.mints = 0
-        self._minters: list[tuple[Process, int, float]] = []
-        """Who began which epoch when, since the last incident."""
+        self._minters: list[tuple[Process, int]] = []
+        """Who began which epoch since the last incident."""
         self._truth: dict[tuple[int, int], Contents] = {}
         self._encoded: dict[tuple[int, ...], dict[str, dict[bytes, bytes]]] = {}
         self._before: dict[str, Checkpoint] = {}
@@ -264,9 +265,9 @@ class Checks:
         self._strangers |= self.world.cache_names
         self._was_deleted = True
 
-    def minted(self, process: Process) -> None:
+    def minted(self, process: Process, above: int) -> None:
         self.mints += 1
-        if self._knows_no_other(process):
+        if self._stands_elsewhere(process, above):
             self.incidents += 1
         topic, meta = self.world.broker.topics.get(self.world.topics.events), self.world.source.now.meta
         if topic is not None and meta is not None and _knows_epoch(topic, meta[0]):
@@ -285,20 +286,19 @@ class Checks:
         if self.mints > self.incidents:
             self.world.fail(f"epoch number {self.mints} was begun after {self.incidents} incidents")
 
-    def _knows_no_other(self, process: Process) -> bool:
-        """Whether who mints cannot know of the epoch before, which another one began and has not published.
+    def _stands_elsewhere(self, process: Process, above: int) -> bool:
+        """Whether who mints cannot be led by the epoch before, which another one began and has not published.
 
-        It stood elsewhere by then, or could read nowhere where the others stand. That is so once an incident.
+        It stands in an epoch of that number, or a higher one, of its own: in a life of before a backup was
+        restored, or since nothing in the topic tells where readers stand. That is so once an incident.
         """
         others, meta = self._minters.copy(), self.world.source.now.meta
-        self._minters.append((process, 0 if meta is None else meta[0], self.world.loop.now))
-        if not others or any(process is other for other, _, _ in others):
+        self._minters.append((process, 0 if meta is None else meta[0]))
+        if not others or any(process is other for other, _ in others):
             return False
-        last, epoch, at = others[-1]
+        last, epoch = others[-1]
         topic = self.world.broker.topics.get(self.world.topics.events)
-        if not last.alive or (topic is not None and _knows_epoch(topic, epoch)):
-            return False
-        return process.started_at < at or topic is None or not any(_whole_groups(topic))
+        return last.alive and above >= epoch and not (topic is not None and _knows_epoch(topic, epoch))
 
     def committed(self, name: str, file: File) -> None:
         """The cache at ``name`` shows this to its readers now."""
@@ -435,8 +435,8 @@ class Checks:
         stood, life = (before.change_id, before.nonce), (before.epoch, before.epoch_nonce)
         if self._lost.get(name) == stood or self._was_below(name, before):
             return True
-        for event in _counting(topic):
-            # Also one whose end has not come yet.
+        for event in _counting(topic, topic.gone):
+            # Also one whose end has not come yet, or that retention has taken while a snapshot was loaded.
             if (event.epoch, event.epoch_nonce) == life and event.prev <= before.change_id <= event.high:
                 ends = (event.high, event.nonce)
                 if not self._comes_from(ends, stood):
@@ -491,9 +491,10 @@ def _leads_to(topic: Topic, after: Checkpoint) -> bool:
     return any(head == want for head in heads)
 
 
-def _counting(topic: Topic) -> Iterator[Any]:
-    """Every event that counts."""
-    events = ((record.offset, decode_event(record.value or b"")) for record in topic.records)
+def _counting(topic: Topic, gone: Iterable[Record] = ()) -> Iterator[Any]:
+    """Every event that counts; of those that are there no more, of these."""
+    records = itertools.chain(gone, topic.records)
+    events = ((record.offset, decode_event(record.value or b"")) for record in records)
     return (event for offset, event in events if (event.offset, event.topic_id) == (offset, topic.topic_id))
 
 

@@ -49,6 +49,8 @@ class Topic:
         self.topic_id = topic_id
         self.start = 0
         self.records: list[Record] = []
+        self.gone: list[Record] = []
+        """Those that were deleted, for who looks at what there was."""
         self.waiters: list[asyncio.Future[None]] = []
 
     @property
@@ -66,6 +68,7 @@ class Topic:
 
     def truncate(self, start: int) -> None:
         keep = max(0, min(start, self.end) - self.start)
+        self.gone += self.records[:keep]
         self.records = self.records[keep:]
         self.start += keep
 

@@ -561,18 +561,6 @@ def poller_goes_on_after_another_offset(put: Put) -> None:
 
 
 @mutant
-def poller_goes_on_after_a_failure(put: Put) -> None:
-    """A poller that does not know where its records landed writes on (the code as first written)."""
-    append = Sender.append
-
-    async def careless(self: Sender, key: bytes, value: bytes) -> None:
-        self._failed = False
-        await append(self, key, value)
-
-    put(Sender, "append", careless)
-
-
-@mutant
 def topics_known_by_name_alone(put: Put) -> None:
     """What was on its way to a topic that is gone counts in its successor, by chance (likewise)."""
 

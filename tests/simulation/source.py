@@ -501,7 +501,7 @@ class SimCapture:
         async with self.source.writing() as transaction:
             minted = await capture_log.mint_unless_healthy(transaction, above, seen)
         if minted:
-            self.source.world.minted(PROCESS.get())
+            self.source.world.minted(PROCESS.get(), above)
         return minted
 
 

@@ -212,9 +212,9 @@ class World:
     def committed(self, name: str, file: File) -> None:
         self.checks.committed(name, file)
 
-    def minted(self, process: Process) -> None:
+    def minted(self, process: Process, above: int) -> None:
         self.note(process.name, "mints an epoch: %s", self.source.now.meta)
-        self.checks.minted(process)
+        self.checks.minted(process, above)
 
     def install_tables(self, *args: Any) -> None:
         sources.install_tables(self.source, *args)
