@@ -1,7 +1,8 @@
 """From the records of a topic to whole groups. Pure: no I/O, no clock.
 
-A record counts if and only if it landed at the offset written in it; a group is whole when its records are
-consecutive, from one writer, from index 0 to the one marked last. Anything else is ignored or ends the group.
+A record counts if and only if it landed at the offset, and in the topic, written in it; a group is whole when
+its records are consecutive, from one writer, from index 0 to the one marked last. Anything else is ignored or
+ends the group.
 """
 
 from __future__ import annotations

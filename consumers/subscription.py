@@ -10,11 +10,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from consumers import limits
 from schemas.errors import KafkaUnavailableError, MissingRightError
-from schemas.kafka_access import group_rights, missing_right, require_topic_rights
+from schemas.kafka_access import group_rights, missing_right
 from schemas.kafka_calls import TopicGoneError, kafka_errors
 from schemas.kafka_clients import start_client, stop_client
 from schemas.kafka_rights import Right
-from schemas.topics import PARTITION, READING
+from schemas.topics import PARTITION, ask_topic_id, require_same_topic
 
 if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
@@ -77,7 +77,7 @@ class Subscription:
         try:
             await start_client(self._consumer)
             async with kafka_errors("connecting to Kafka"):
-                self.topic_id = (await self._ask()).get(self._topic)
+                self.topic_id = await ask_topic_id(self._consumer._client, self._topic)  # noqa: SLF001 -- no other way
         except BaseException:
             await stop_client(self._consumer)
             raise
@@ -174,21 +174,14 @@ class Subscription:
             TopicGoneError: it was deleted.
             KafkaUnavailableError: it was deleted and made anew; or Kafka is away.
         """
-        async with kafka_errors(f"watching topic {self._topic}"):
-            ids = await self._ask()
-        if self._topic not in ids:
-            raise TopicGoneError(f"topic {self._topic} does not exist any more", "run: cdc poll")
-        if ids[self._topic] != self.topic_id:
-            raise KafkaUnavailableError(f"topic {self._topic} was made anew", "it is looked at once more")
-
-    async def _ask(self) -> dict[str, int | None]:
-        return await require_topic_rights(self._consumer._client, {self._topic: READING})  # noqa: SLF001 -- no other way
+        await require_same_topic(self._consumer._client, self._topic, self.topic_id)  # noqa: SLF001 -- no other way
 
     async def _look_alive(self) -> None:
         """Silence may be an idle topic, a broker that is away, or a topic that was deleted: asks which."""
         await self.look_at_topic()
         async with kafka_errors(f"watching topic {self._topic}"):
-            if self._topic not in await self._consumer.topics():
+            if self.topic_id is None and self._topic not in await self._consumer.topics():
+                # A broker that tells no ids may not have said so.
                 raise TopicGoneError(f"topic {self._topic} does not exist any more", "run: cdc poll")
             end = (await self._consumer.end_offsets([self._partition]))[self._partition]
             position = await self._consumer.position(self._partition)

@@ -135,6 +135,9 @@ def counts(event: ChangeEvent, offset: int, topic_id: int | None) -> bool:
     land in its successor at the offset it expected. Where the broker told either side no id, the offset
     decides.
     """
-    if event.offset != offset:
-        return False
-    return event.topic_id == topic_id or event.topic_id is None or topic_id is None
+    return event.offset == offset and same_topic(event.topic_id, topic_id)
+
+
+def same_topic(one: int | None, other: int | None) -> bool:
+    """Whether two ids are of one topic, as far as they are known."""
+    return one == other or one is None or other is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
+from aiokafka import TopicPartition
 from aiokafka.client import CoordinationType
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
@@ -37,13 +38,13 @@ def missing_right(rights: Iterable[Right], resource: str) -> MissingRightError:
     )
 
 
-async def ask_any(client: AIOKafkaClient, request: Request[Any]) -> Any:
-    """Send a request to whichever broker is there; one of several may be away.
+async def ask_any(client: AIOKafkaClient, request: Request[Any], first: int | None = None) -> Any:
+    """Send a request to whichever broker is there, ``first`` if it is; one of several may be away.
 
     Raises:
         KafkaError: none of them is ready.
     """
-    first = client.get_random_node()
+    first = client.get_random_node() if first is None else first
     others = [broker.nodeId for broker in client.cluster.brokers() if broker.nodeId != first]
     for node in (first, *others[:-1]) if others else ():
         with contextlib.suppress(NodeNotReadyError, KafkaConnectionError):
@@ -62,7 +63,7 @@ async def require_topic_rights(
         MissingRightError: something is missing.
     """
     try:
-        response = await ask_any(client, MetadataWithRights(list(needs)))
+        response = await ask_any(client, MetadataWithRights(list(needs)), _leader(client, needs))
     except NotImplementedError:
         # A broker before Kafka 2.3: what is missing shows when it is needed.
         return dict.fromkeys(needs)
@@ -77,6 +78,16 @@ async def require_topic_rights(
         if not topic["error_code"]:
             ids[name] = topic_id_of(topic)
     return ids
+
+
+def _leader(client: AIOKafkaClient, topics: Iterable[str]) -> int | None:
+    """Who leads one of the topics, as far as the client knows.
+
+    Others may not have heard yet that it was deleted, or made anew; this one serves what is read.
+    """
+    known = {broker.nodeId for broker in client.cluster.brokers()}
+    leaders = (client.cluster.leader_for_partition(TopicPartition(topic, 0)) for topic in topics)
+    return next((leader for leader in leaders if leader in known), None)
 
 
 async def group_rights(client: AIOKafkaClient, group: str) -> frozenset[Right] | None:

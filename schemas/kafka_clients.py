@@ -24,20 +24,25 @@ START_PAUSE_SECONDS = 0.1
 
 
 async def start_client(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
-    """Connects an aiokafka client, and waits until it knows a broker and a controller to ask.
+    """Connects an aiokafka client, and waits until it knows a broker to ask; an admin also a controller.
 
     A broker that has just started answers before it has heard of any broker, itself included. aiokafka 0.14
     calls itself connected then, and what it is asked next fails by an AttributeError or an AssertionError.
 
     Raises:
         KafkaUnavailableError: not within ``request_seconds``.
+        UsageError: it refuses us, with its reason.
     """
     async with kafka_errors("connecting to Kafka"):
         await client.start()
-        known = _connections(client)
-        while known.cluster.controller is None:
+        connections = _connections(client)
+        # Its ``create_topics`` asks the controller, which a cluster may not have for a while.
+        needs_controller = isinstance(client, AIOKafkaAdminClient)
+        while not connections.cluster.brokers() or (
+            needs_controller and connections.cluster.controller is None
+        ):
             await asyncio.sleep(START_PAUSE_SECONDS)
-            await known.force_metadata_update()
+            await connections.force_metadata_update()
 
 
 async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:

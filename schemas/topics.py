@@ -11,7 +11,7 @@ from aiokafka.errors import OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
 from schemas.codec import decode_event
 from schemas.errors import BadEventError, KafkaUnavailableError
-from schemas.event import counts
+from schemas.event import counts, same_topic
 from schemas.kafka_access import require_topic_rights
 from schemas.kafka_calls import kafka_errors
 from schemas.kafka_clients import start_client, stop_client
@@ -20,6 +20,7 @@ from schemas.kafka_rights import Right
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
+    from aiokafka.client import AIOKafkaClient
     from aiokafka.structs import ConsumerRecord
 
     from schemas.event import ChangeEvent
@@ -60,6 +61,41 @@ class RangeGoneError(KafkaUnavailableError):
     """Records that were asked for are no longer in the topic."""
 
 
+class TopicMadeAnewError(KafkaUnavailableError):
+    """The topic was deleted, and another one of its name was made."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"topic {topic} was deleted and made anew", "it is looked at once more")
+
+
+async def require_same_topic(client: AIOKafkaClient, topic: str, topic_id: int | None) -> None:
+    """Makes sure that a topic is the one that had this id; None: whatever it is.
+
+    Raises:
+        TopicGoneError: there is none.
+        TopicMadeAnewError: it is another one.
+        MissingRightError: we may not see or read it.
+        KafkaUnavailableError: Kafka does not answer.
+    """
+    async with kafka_errors(f"watching topic {topic}"):
+        found = await ask_topic_id(client, topic)
+    if not same_topic(found, topic_id):
+        raise TopicMadeAnewError(topic)
+
+
+async def ask_topic_id(client: AIOKafkaClient, topic: str) -> int | None:
+    """Which topic of that name there is; None where the broker tells no ids. To be called in `kafka_errors`.
+
+    Raises:
+        UnknownTopicOrPartitionError: there is none.
+        MissingRightError: we may not see or read it; a fetch would get nothing for ever, and no error.
+    """
+    ids = await require_topic_rights(client, {topic: READING})
+    if topic not in ids:
+        raise UnknownTopicOrPartitionError
+    return ids[topic]
+
+
 class TopicReader:
     """Reads ranges of topics by offset, with a limit on every wait. Use as ``async with``.
 
@@ -98,12 +134,10 @@ class TopicReader:
         """
         partition = TopicPartition(topic, PARTITION)
         async with kafka_errors(f"asking for the end of topic {topic}"):
-            # A fetch without the right to read gets nothing for ever, and no error.
-            ids = await require_topic_rights(self._consumer._client, {topic: READING})  # noqa: SLF001 -- no other way
+            self._ids[topic] = await ask_topic_id(self._consumer._client, topic)  # noqa: SLF001 -- no other way
             # A broker that tells no ids may not say either that there is no such topic.
-            if topic not in ids or (ids[topic] is None and topic not in await self._consumer.topics()):
+            if self._ids[topic] is None and topic not in await self._consumer.topics():
                 raise UnknownTopicOrPartitionError
-            self._ids[topic] = ids[topic]
             # Else the client finds out that it does not know the leader, and pauses before it asks.
             await self._consumer._client.add_topic(topic)  # noqa: SLF001 -- no other way
             starts = await self._consumer.beginning_offsets([partition])
@@ -116,13 +150,13 @@ class TopicReader:
 
     def event_of(self, record: ConsumerRecord | None) -> ChangeEvent | None:
         """The event of a record that was read within the bounds; None where it does not count."""
+        if record is None:
+            return None
         try:
-            event = decode_event((record and record.value) or b"")
+            event = decode_event(record.value or b"")
         except BadEventError:
             return None
-        if record is None or not counts(event, record.offset, self._ids.get(record.topic)):
-            return None
-        return event
+        return event if counts(event, record.offset, self._ids.get(record.topic)) else None
 
     async def pages(self, topic: str, start: int, stop: int) -> AsyncGenerator[list[ConsumerRecord]]:
         """The records from ``start`` up to, not including, ``stop``; both must lie within the bounds.

@@ -59,9 +59,16 @@ LEASES_SQL: Final = (
 )
 
 # No more than one statement each: the application's writes come first.
+#
+# One that is late must not take away what a load has secured in a new life of the log meanwhile.
 RENEW_SQL: Final = f"""
 INSERT OR REPLACE INTO {LEASES} (kind, name, epoch, epoch_nonce, change_id, renewed_ms)
-VALUES (?, ?, ?, ?, ?, {NOW_MS})"""
+SELECT r.kind, r.name, r.epoch, r.epoch_nonce, r.change_id, {NOW_MS}
+FROM (SELECT ? AS kind, ? AS name, ? AS epoch, ? AS epoch_nonce, ? AS change_id) AS r
+WHERE NOT EXISTS (
+    SELECT 1 FROM {LEASES} AS s, {META} AS m
+    WHERE s.kind = r.kind AND s.name = r.name AND s.epoch = m.epoch AND s.epoch_nonce = m.epoch_nonce
+      AND (r.epoch != m.epoch OR r.epoch_nonce != m.epoch_nonce))"""
 
 # A reader that still stands lower in this life goes on from there if the load comes to nothing.
 SECURE_SQL: Final = f"""
@@ -103,7 +110,7 @@ async def is_held(transaction: Transaction, reader: Reader) -> bool:
 
 
 async def renew(client: Client, reader: Reader, head: Head) -> None:
-    """Write where the reader stands for good."""
+    """Write where the reader stands for good; a lease of the log's present life yields to no other life's."""
     at = (head.epoch, head.epoch_nonce, head.change_id)
     await client.execute(RENEW_SQL, (reader.kind, reader.name, *at))
 

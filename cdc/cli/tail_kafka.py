@@ -15,11 +15,11 @@ from consumers.groups import Group, Verdict, judge
 from consumers.subscription import Subscription
 from schemas.codec import decode_event, encode_definition
 from schemas.errors import BadEventError, GaveUpError, KafkaUnavailableError
-from schemas.event import CONTROL_OPS, Head, Op
+from schemas.event import CONTROL_OPS, Head, Op, same_topic
 from schemas.kafka_calls import TopicGoneError
 from schemas.position import Position
 from schemas.retrying import Backoff, pause
-from schemas.topics import PARTITION, TopicReader
+from schemas.topics import PARTITION, TopicMadeAnewError, TopicReader
 
 if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
@@ -202,9 +202,10 @@ class TopicTail:
             if self._offset is None:
                 self._offset = start if from_beginning else await self._open_group(reader, start, end)
                 self._until = None if follow else end
-            elif self._topic_id != known or self._offset > end:
+            elif not same_topic(self._topic_id, known) or self._offset > end:
                 _log.warning("the topic was made anew: all of it is news", next=self._offset, end=end)
                 self._offset, self._head = start, None
+                self._until = None if follow else end
             elif self._offset < start:
                 _log.warning("records are gone from the topic", next=self._offset, first=start, end=end)
                 self._offset = start
@@ -222,6 +223,8 @@ class TopicTail:
             groups = TailedGroups(self._topic, lines, control=self._control)
             groups.head = self._head
             async with Subscription(self._clients.consumer(), self._topic, None, offset) as subscription:
+                if not same_topic(subscription.topic_id, self._topic_id):
+                    raise TopicMadeAnewError(self._topic)
                 assembler, astray = Assembler(groups, offset, subscription.topic_id), 0
                 while not self._ended(offset):
                     self._output.check_reader()
@@ -232,7 +235,7 @@ class TopicTail:
                         await self._print_record(assembler, groups, lines, record)
                         offset = record.offset + 1
                         if self._ended(offset):
-                            return
+                            break
                         if not number % limits.TAIL_YIELD_RECORDS:
                             await asyncio.sleep(0)
                     if assembler.counters.astray > astray:

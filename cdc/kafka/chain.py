@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cdc import limits
-from schemas.errors import KafkaUnavailableError
-from schemas.event import Head, Op
+from schemas.event import Head, Op, same_topic
+from schemas.topics import TopicMadeAnewError
 
 if TYPE_CHECKING:
     from schemas.event import ChangeEvent
+    from schemas.manifests import FoundSnapshot
     from schemas.topics import TopicReader
 
 
@@ -42,7 +43,8 @@ async def chain_end(reader: TopicReader, topic: str) -> ChainEnd:
     producer is idempotent, so a later batch cannot land without an earlier one, nor shift without the rest.
 
     Raises:
-        KafkaUnavailableError: Kafka is away, or the topic was made anew while it was read.
+        TopicMadeAnewError: the topic was deleted and made anew while it was read.
+        KafkaUnavailableError: Kafka does not answer.
     """
     start, stop = await reader.bounds(topic)
     records = reader.backwards(
@@ -70,8 +72,8 @@ async def chain_end(reader: TopicReader, topic: str) -> ChainEnd:
             )
     # That nothing counts may be because all of it is of another topic than the one whose id was asked for.
     await reader.bounds(topic)
-    if reader.topic_id(topic) != topic_id:
-        raise KafkaUnavailableError(f"topic {topic} was made anew while it was read", "it is read once more")
+    if not same_topic(reader.topic_id(topic), topic_id):
+        raise TopicMadeAnewError(topic)
     return ChainEnd(None, stop, epoch_seen=epoch_seen, topic_id=topic_id)
 
 
@@ -107,9 +109,18 @@ def life(head: Head) -> tuple[int, int, int]:
     return head.epoch, head.epoch_nonce, head.settings
 
 
-def is_broken(end: ChainEnd) -> bool:
-    """Whether the topic was used, but holds no whole group that would tell how far its readers came."""
-    return end.head is None and end.end_offset > 0
+def is_broken(end: ChainEnd, found: FoundSnapshot | None) -> bool:
+    """Whether the topic holds no whole group, or its chain went back behind its own snapshot.
+
+    The latter can be only where the broker, or an older poller, tells no ids of topics: a batch that was on
+    its way to a topic that is gone can land in its successor then, and count by chance.
+    """
+    if end.head is None:
+        return end.end_offset > 0
+    if found is None or found.announcement_offset >= end.end_offset:
+        return False
+    loaded = found.announcement.position
+    return _log_life(loaded) == _log_life(end.head) and end.head.change_id < loaded.change_id
 
 
 async def _begins(reader: TopicReader, topic: str, start: int, last: ChangeEvent) -> bool:

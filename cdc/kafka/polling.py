@@ -103,8 +103,8 @@ async def poll_once(pipeline: Pipeline, stop: asyncio.Event, timeout_seconds: fl
             polled = await (await _begin(capture, publication)).settle(done, _due(publication))
         finally:
             tried = publication.tried
-        if not polled.idle:
-            await publication.look_at_topic()
+        # What was acknowledged is published if it landed in the topic that it was meant for.
+        await publication.look_at_topic()
         await leave_lease(capture.client, publication.log_reader, polled.head)
         renewed = await _renew_once(capture, publication)
         if renewed or not polled.idle:
@@ -155,7 +155,7 @@ async def _try_until_done(
         except DisplacedError as error:
             if time.monotonic() > deadline:
                 raise GaveUpError(error.message, "try again, or leave it to the running poller") from error
-            _log.info("another poller writes to this topic: looking again", topic=pipeline.topics.events)
+            _log.info("looking again", topic=pipeline.topics.events, reason=error.message)
         except (KafkaUnavailableError, SourceUnavailableError) as error:
             if time.monotonic() > deadline:
                 raise GaveUpError(error.message, error.remedy) from error

@@ -21,12 +21,12 @@ from cdc.kafka.sender import DisplacedError, Sender, StrodeOverError
 from cdc.kafka.snapshots import SnapshotWriter, write_changes, write_rows
 from cdc.plan import as_new_as, log_head
 from schemas.errors import OperatorError
-from schemas.event import Head, Op
+from schemas.event import Head, Op, same_topic
 from schemas.kafka_clients import start_client, stop_client
 from schemas.manifests import newest_snapshot
 from schemas.progress import under_way
 from schemas.snapshot import Announcement, Database, encode_announcement
-from schemas.topics import TopicReader
+from schemas.topics import TopicMadeAnewError, TopicReader, require_same_topic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -45,8 +45,8 @@ class KafkaPublication:
     """One life of a poller at a topic, from reading where its chain stands until something goes wrong.
 
     Use as ``async with``. Any error ends it: what had landed by then is known to the next life, which reads
-    the topic's end anew. Every record carries ``writer`` and the offset it is expected to land at; nothing
-    that lands elsewhere counts, for any reader (DESIGN section 3).
+    the topic's end anew. Every record carries ``writer``, the offset it is expected to land at and the topic
+    it is meant for; nothing that lands elsewhere counts, for any reader (docs/design.md).
 
     Args:
         clients: how to reach Kafka.
@@ -368,8 +368,8 @@ class KafkaPublication:
             end = await chain_end(reader, topic)
             same = stood == (end.offset, end.writer) or await holds(reader, topic, *stood)
         head = end.head
-        if end.topic_id != self._topic_id:
-            raise self._made_anew()
+        if not same_topic(end.topic_id, self._topic_id):
+            raise TopicMadeAnewError(topic)
         if not same or head is None or life(head) != life(wanted) or head.change_id < least:
             raise DisplacedError(f"topic {topic} does not lead to the snapshot any more")
         self._sender.abandon()
@@ -382,24 +382,19 @@ class KafkaPublication:
         """Makes sure that what was acknowledged landed in the topic that it was meant for.
 
         Raises:
-            DisplacedError: the topic was deleted and made anew since this life began: in its successor
-                nothing of ours counts, even where it lands at the offset it expects.
+            TopicMadeAnewError: it was deleted and made anew since this life began: in its successor nothing
+                of ours counts, even where it lands at the offset it expects.
             TopicGoneError: there is none.
+            KafkaUnavailableError: Kafka does not answer.
         """
-        async with TopicReader(self._clients.consumer()) as reader:
-            await reader.bounds(self._topics.events)
-            if reader.topic_id(self._topics.events) != self._topic_id:
-                raise self._made_anew()
-
-    def _made_anew(self) -> DisplacedError:
-        return DisplacedError(f"topic {self._topics.events} was made anew", "it is looked at once more")
+        await require_same_topic(self._producer.client, self._topics.events, self._topic_id)
 
     async def _recover(self) -> None:
         async with TopicReader(self._clients.consumer()) as reader:
             end = await chain_end(reader, self._topics.events)
             found = await newest_snapshot(reader, self._topics)
         self._head = end.head
-        self._end, self._broken, self._topic_id = end, is_broken(end), end.topic_id
+        self._end, self._broken, self._topic_id = end, is_broken(end, found), end.topic_id
         self._sender = Sender(self._producer, self._topics.events, end.end_offset)
         self._take_note(found)
         _log.info(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from aiokafka.errors import KafkaError
@@ -14,6 +15,8 @@ from schemas.kafka_calls import kafka_errors
 from schemas.topics import PARTITION
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from aiokafka import AIOKafkaProducer
     from aiokafka.producer.message_accumulator import BatchBuilder
 
@@ -77,11 +80,9 @@ class Sender:
         base = None if self.next_offset is None else self.next_offset - count
         while len(self._in_flight) >= limits.IN_FLIGHT_BATCHES_MAX:
             await self._await_oldest()
-        self._failed = True
         # send_batch waits for the batch before this one to leave; if that fails, nothing was written.
-        async with kafka_errors(f"writing to topic {self._topic}", limits.ACK_SECONDS_MAX):
+        async with self._all_or_nothing():
             future = await self._producer.send_batch(batch, self._topic, partition=PARTITION)
-        self._failed = False
         self._in_flight.append((future, base, count))
 
     async def flush(self) -> None:
@@ -97,23 +98,34 @@ class Sender:
 
     async def _await_oldest(self) -> None:
         future, base, count = self._in_flight.popleft()
-        self._failed = True
-        async with kafka_errors(f"writing to topic {self._topic}", limits.ACK_SECONDS_MAX):
+        async with self._all_or_nothing():
             landed = await asyncio.shield(future)
-        if landed.offset < 0:
+            self._check(landed.offset, base)
+        self.last_offset = landed.offset + count - 1
+
+    @asynccontextmanager
+    async def _all_or_nothing(self) -> AsyncIterator[None]:
+        """Bounds a step in time; when it fails, nothing more is written."""
+        try:
+            async with kafka_errors(f"writing to topic {self._topic}", limits.ACK_SECONDS_MAX):
+                yield
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _check(self, landed: int, expected: int | None) -> None:
+        if landed < 0:
             raise DisplacedError(f"topic {self._topic} did not say where records landed")
-        if base is not None and landed.offset != base:
+        if expected is not None and landed != expected:
             raise DisplacedError(
-                f"records of topic {self._topic} landed at offset {landed.offset}, not at {base}",
+                f"records of topic {self._topic} landed at offset {landed}, not at {expected}",
                 "another poller writes to it: this one stands by",
             )
-        if self.last_offset is not None and landed.offset <= self.last_offset:
+        if self.last_offset is not None and landed <= self.last_offset:
             raise DisplacedError(
-                f"records of topic {self._topic} landed at offset {landed.offset}, behind {self.last_offset}",
+                f"records of topic {self._topic} landed at offset {landed}, behind {self.last_offset}",
                 "the topic was begun anew: so does this poller",
             )
-        self.last_offset = landed.offset + count - 1
-        self._failed = False
 
     def abandon(self) -> None:
         """Forgets what is in flight: its fate is read from the topic."""

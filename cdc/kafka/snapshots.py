@@ -46,6 +46,8 @@ class SnapshotWriter:
     """
 
     def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
+        self._producer = producer
+        self._topic = topic
         self._sender = Sender(producer, topic, next_offset=None)
         self._snapshot = secrets.randbits(63)
         self._table = ""
@@ -109,8 +111,11 @@ class SnapshotWriter:
             first_offset=self._written.first_offset,
             last_offset=self._written.last_offset,
         )
-        await self._sender.append(MANIFEST_KEY, encode_manifest(manifest))
-        await self._sender.flush()
+        # Not the chunks' sender: that none of them is missing is known, and where a manifest landed before
+        # does not matter.
+        sender = Sender(self._producer, self._topic, next_offset=None)
+        await sender.append(MANIFEST_KEY, encode_manifest(manifest))
+        await sender.flush()
 
     async def _send_parts(self, key: bytes, row: bytes, change_id: int) -> None:
         """Sends one row over several chunks."""

@@ -39,7 +39,6 @@ FOUND_AT = {
     "poller_counts_half_groups": 2,
     "poller_goes_on_after_another_offset": 15,
     "topics_known_by_name_alone": 15,
-    "poller_publishes_to_a_topic_that_is_gone": 848,
     "node_reads_on_in_a_topic_that_is_gone": 11,
     "producer_not_idempotent": 6,
     "standby_for_ever": 23,

@@ -150,6 +150,10 @@ class Cluster:
 
     controller = 0
 
+    @staticmethod
+    def brokers() -> set[int]:
+        return {0}
+
 
 class Connections:
     """As much of an AIOKafkaClient as is used."""

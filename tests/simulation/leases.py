@@ -57,6 +57,9 @@ def _list(source: SimSource, contents: Contents) -> Answer:
 
 
 def _renew(source: SimSource, contents: Contents, kind: str, name: str, *at: int) -> Answer:
+    held, life = contents.leases.get((kind, name)), contents.meta and contents.meta[:2]
+    if held is not None and held[:2] == life != at[:2]:
+        return [], 0
     contents.leases = {**contents.leases, (kind, name): SimLease(*at, now_ms(source))}
     return [], 1
 

@@ -572,12 +572,6 @@ def topics_known_by_name_alone(put: Put) -> None:
 
 
 @mutant
-def poller_publishes_to_a_topic_that_is_gone(put: Put) -> None:
-    """A poller does not look whether the topic is the one that it means."""
-    put(KafkaPublication, "look_at_topic", _look_at_nothing)
-
-
-@mutant
 def node_reads_on_in_a_topic_that_is_gone(put: Put) -> None:
     """A node passes over records of another topic, and does not look which of the two it reads."""
     put(Subscription, "look_at_topic", _look_at_nothing)

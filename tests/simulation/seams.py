@@ -199,7 +199,7 @@ def simulated() -> Iterator[None]:
         put(cdc.kafka.admin, AIOKafkaAdminClient=SimAdmin)
         put(schemas.kafka_admin, AIOKafkaAdminClient=SimAdmin)
         # Nobody is kept from anything: there is no authorizer.
-        for module in (cdc.kafka.admin, schemas.topics, consumers.subscription):
+        for module in (cdc.kafka.admin, schemas.topics):
             put(module, require_topic_rights=lambda client, needs: client.topic_ids(needs))
         put(consumers.subscription, group_rights=_nothing_missing)
         put(cdc.kafka.publication, AIOKafkaProducer=SimProducer, secrets=_RANDOM)

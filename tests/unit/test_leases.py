@@ -110,6 +110,26 @@ async def test_a_lease_of_an_older_epoch_is_none(capture: Capture, db: sqlite3.C
     assert leases(db) == [("cache", "node-a", 2, (await head_of(capture)).change_id)]
 
 
+async def test_a_late_renewal_takes_nothing_from_a_load_in_a_newer_life(
+    capture: Capture, db: sqlite3.Connection
+):
+    stood = await head_of(capture)
+    await renew(capture.client, READER, stood)
+    await capture.mint_epoch(1, None)
+    await renew(capture.client, READER, stood)
+    assert leases(db) == [("cache", "node-a", 1, stood.change_id)], (
+        "its own life is over, and it has no other"
+    )
+    await secure(capture.client, READER)
+    await renew(capture.client, READER, stood)
+    stands = await head_of(capture)
+    assert leases(db) == [("cache", "node-a", 2, stands.change_id)]
+    insert(db, 1)
+    stands = await head_of(capture)
+    await renew(capture.client, READER, stands)
+    assert leases(db) == [("cache", "node-a", 2, stands.change_id)]
+
+
 async def test_a_lease_about_to_end_is_secured_anew(capture: Capture, db: sqlite3.Connection):
     await secure(capture.client, READER)
     db.execute("UPDATE _cdc_leases SET renewed_ms = renewed_ms - ?", (4 * 86_400_000,))
