@@ -7,7 +7,6 @@ FOUND_AT = {
     "groups_applied_again": 0,
     "groups_of_any_epoch": 0,
     "old_epochs_applied": 0,
-    "nonce_of_prev_ignored": 1963,
     "groups_overlap_at_any_time": 451,
     "groups_begin_at_the_head_also_after_a_load": 11,
     "groups_stride_unproved": 451,

@@ -126,17 +126,6 @@ def old_epochs_applied(put: Put) -> None:
 
 
 @mutant
-def nonce_of_prev_ignored(put: Put) -> None:
-    """A group that follows on another row of the log, of the same id, is applied (as first written)."""
-    judge = consumers.groups.judge
-
-    def blind(head: Any, group: Any, **options: bool) -> Verdict:
-        return judge(head, _replace(group, prev_nonce=None), **options)
-
-    put(consumers.groups, "judge", blind)
-
-
-@mutant
 def groups_overlap_at_any_time(put: Put) -> None:
     """A group may begin before the position, wherever that comes from (the plan)."""
     judge = consumers.groups.judge
