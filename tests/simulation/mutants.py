@@ -550,17 +550,6 @@ def poller_goes_on_after_another_offset(put: Put) -> None:
 
 
 @mutant
-def topics_known_by_name_alone(put: Put) -> None:
-    """What was on its way to a topic that is gone counts in its successor, by chance (likewise)."""
-
-    def counts(event: Any, offset: int, _: int | None) -> bool:
-        return event.offset == offset
-
-    for module in (consumers.assembler, schemas.topics):
-        put(module, "counts", counts)
-
-
-@mutant
 def node_reads_on_in_a_topic_that_is_gone(put: Put) -> None:
     """A node passes over records of another topic, and does not look which of the two it reads."""
     put(Subscription, "look_at_topic", _look_at_nothing)
