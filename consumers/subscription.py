@@ -12,7 +12,7 @@ from consumers import limits
 from schemas.errors import KafkaUnavailableError, MissingRightError
 from schemas.kafka_access import group_rights, missing_right
 from schemas.kafka_calls import TopicGoneError, kafka_errors
-from schemas.kafka_clients import start_client, stop_client
+from schemas.kafka_clients import connections_of, start_client, stop_client
 from schemas.kafka_rights import Right
 from schemas.topics import PARTITION, ask_topic_id, require_same_topic
 
@@ -77,7 +77,7 @@ class Subscription:
         try:
             await start_client(self._consumer)
             async with kafka_errors("connecting to Kafka"):
-                self.topic_id = await ask_topic_id(self._consumer._client, self._topic)  # noqa: SLF001 -- no other way
+                self.topic_id = await ask_topic_id(connections_of(self._consumer), self._topic)
         except BaseException:
             await stop_client(self._consumer)
             raise
@@ -86,7 +86,7 @@ class Subscription:
         """Whether the group may be told our offset; nothing of ours depends on it."""
         try:
             async with kafka_errors(f"asking for group {group}"):
-                rights = await group_rights(self._consumer._client, group)  # noqa: SLF001 -- no other way
+                rights = await group_rights(connections_of(self._consumer), group)
         except (KafkaUnavailableError, MissingRightError):
             return True
         if rights is None or Right.READ in rights:
@@ -174,7 +174,7 @@ class Subscription:
             TopicGoneError: it was deleted.
             KafkaUnavailableError: it was deleted and made anew; or Kafka is away.
         """
-        await require_same_topic(self._consumer._client, self._topic, self.topic_id)  # noqa: SLF001 -- no other way
+        await require_same_topic(connections_of(self._consumer), self._topic, self.topic_id)
 
     async def _look_alive(self) -> None:
         """Silence may be an idle topic, a broker that is away, or a topic that was deleted: asks which."""

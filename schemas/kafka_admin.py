@@ -18,7 +18,7 @@ from aiokafka.errors import (
 
 from schemas.kafka_access import ask_any, group_rights_of
 from schemas.kafka_calls import kafka_errors
-from schemas.kafka_clients import start_client, stop_client
+from schemas.kafka_clients import connections_of, start_client, stop_client
 from schemas.kafka_rights import GroupsWithRights, MetadataWithRights, Right, rights_of
 from schemas.topics import PARTITION
 
@@ -81,7 +81,7 @@ class Admin:
 
     async def describe(self, topics: Sequence[str]) -> ClusterFacts:
         """Ask for topics, with what we may do with them. A broker before Kafka 2.3 does not tell rights."""
-        client = self._admin._client  # noqa: SLF001 -- a request that the admin client does not have
+        client = connections_of(self._admin)
         async with kafka_errors("describing topics"):
             try:
                 response = await ask_any(client, MetadataWithRights(list(topics)))
@@ -97,7 +97,7 @@ class Admin:
 
     async def group_rights(self, group: str) -> frozenset[Right] | None:
         """What we may do with a consumer group; None where the broker does not tell."""
-        client = self._admin._client  # noqa: SLF001 -- as above
+        client = connections_of(self._admin)
         async with kafka_errors(f"describing group {group}"):
             try:
                 node = await self._coordinator(group)

@@ -35,7 +35,7 @@ async def start_client(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdm
     """
     async with kafka_errors("connecting to Kafka"):
         await client.start()
-        connections = _connections(client)
+        connections = connections_of(client)
         # Its ``create_topics`` asks the controller, which a cluster may not have for a while.
         needs_controller = isinstance(client, AIOKafkaAdminClient)
         while not connections.cluster.brokers() or (
@@ -57,13 +57,14 @@ async def stop_client(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdmi
         return
     if isinstance(client, AIOKafkaConsumer):
         await _end_tasks(client)
-    await _ends_well(_connections(client).close())
+    await _ends_well(connections_of(client).close())
 
 
-def _connections(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> AIOKafkaClient:
+def connections_of(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> AIOKafkaClient:
+    """What a client reaches the brokers by, for requests that it has no method for."""
     if isinstance(client, AIOKafkaProducer):
         return client.client
-    return client._client  # noqa: SLF001 -- nothing else knows the brokers, or closes what leads there
+    return client._client  # noqa: SLF001 -- no other way
 
 
 async def _end_tasks(consumer: AIOKafkaConsumer) -> None:

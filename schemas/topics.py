@@ -14,7 +14,7 @@ from schemas.errors import BadEventError, KafkaUnavailableError
 from schemas.event import counts, same_topic
 from schemas.kafka_access import require_topic_rights
 from schemas.kafka_calls import kafka_errors
-from schemas.kafka_clients import start_client, stop_client
+from schemas.kafka_clients import connections_of, start_client, stop_client
 from schemas.kafka_rights import Right
 
 if TYPE_CHECKING:
@@ -134,12 +134,12 @@ class TopicReader:
         """
         partition = TopicPartition(topic, PARTITION)
         async with kafka_errors(f"asking for the end of topic {topic}"):
-            self._ids[topic] = await ask_topic_id(self._consumer._client, topic)  # noqa: SLF001 -- no other way
+            self._ids[topic] = await ask_topic_id(connections_of(self._consumer), topic)
             # A broker that tells no ids may not say either that there is no such topic.
             if self._ids[topic] is None and topic not in await self._consumer.topics():
                 raise UnknownTopicOrPartitionError
             # Else the client finds out that it does not know the leader, and pauses before it asks.
-            await self._consumer._client.add_topic(topic)  # noqa: SLF001 -- no other way
+            await connections_of(self._consumer).add_topic(topic)
             starts = await self._consumer.beginning_offsets([partition])
             ends = await self._consumer.end_offsets([partition])
         return starts[partition], ends[partition]

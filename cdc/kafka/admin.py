@@ -11,7 +11,7 @@ from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationF
 from schemas.errors import KafkaUnavailableError, UsageError
 from schemas.kafka_access import missing_right, require_topic_rights
 from schemas.kafka_calls import kafka_errors
-from schemas.kafka_clients import start_client, stop_client
+from schemas.kafka_clients import connections_of, start_client, stop_client
 from schemas.kafka_rights import Right
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ async def ensure_topics(client_options: dict[str, Any], topics: Topics) -> None:
             existing = set(await admin.list_topics())
             # Before anything is made or written, so that what is missing is named.
             await require_topic_rights(
-                admin._client,  # noqa: SLF001 -- no other way
+                connections_of(admin),
                 dict.fromkeys((topics.events, topics.snapshots), _RIGHTS),
             )
         wanted = {

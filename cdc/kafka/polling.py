@@ -125,16 +125,21 @@ async def snapshot_once(
         GaveUpError: the source or Kafka was not reached within the timeout.
         CancelledError: told to stop before that.
     """
+    made: tuple[Head, Written] | None = None
 
     async def work(capture: Capture, publication: KafkaPublication) -> tuple[Head, Written]:
+        nonlocal made
+        if made is not None and publication.has_snapshot(made[1]):
+            return made
         polled = await (await _begin(capture, publication)).settle(Done(), publication)
+        if publication.written is None or publication.written_at is None:
+            raise RuntimeError("the poll was to publish a snapshot")
+        made = publication.written_at, publication.written
         await publication.look_at_topic()
         await leave_lease(capture.client, publication.log_reader, polled.head)
         await _leave(publication)
         await publication.clean_up()
-        if publication.written is None or publication.written_at is None:
-            raise RuntimeError("the poll was to publish a snapshot")
-        return publication.written_at, publication.written
+        return made
 
     return await _try_until_done(pipeline, stop, timeout_seconds, work)
 

@@ -22,7 +22,7 @@ from cdc.kafka.snapshots import SnapshotWriter, write_changes, write_rows
 from cdc.plan import as_new_as, log_head
 from schemas.errors import OperatorError
 from schemas.event import Head, Op, same_topic
-from schemas.kafka_clients import start_client, stop_client
+from schemas.kafka_clients import connections_of, start_client, stop_client
 from schemas.manifests import newest_snapshot
 from schemas.progress import under_way
 from schemas.snapshot import Announcement, Database, encode_announcement
@@ -134,6 +134,10 @@ class KafkaPublication:
         if known is None or self.needs_snapshot:
             return False
         return life(known) == life(head) and known.change_id >= max(head.change_id, known.exact_at)
+
+    def has_snapshot(self, written: Written) -> bool:
+        """Whether the newest snapshot in Kafka is this one."""
+        return self._announced is not None and self._announced.snapshot == written.snapshot
 
     def recognise(self, state: LogState) -> Head | None:
         """The head, unless the topic belongs to another database.
@@ -387,7 +391,7 @@ class KafkaPublication:
             TopicGoneError: there is none.
             KafkaUnavailableError: Kafka does not answer.
         """
-        await require_same_topic(self._producer.client, self._topics.events, self._topic_id)
+        await require_same_topic(connections_of(self._producer), self._topics.events, self._topic_id)
 
     async def _recover(self) -> None:
         async with TopicReader(self._clients.consumer()) as reader:

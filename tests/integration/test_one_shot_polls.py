@@ -18,7 +18,7 @@ from cdc.kafka import polling
 from cdc.kafka.polling import poll_once, snapshot_once
 from consumers.following import follow_once
 from consumers.writer import CacheWriter
-from schemas.errors import SourceUnavailableError
+from schemas.errors import KafkaUnavailableError, SourceUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -157,3 +157,22 @@ async def test_a_snapshot_that_is_due_and_cannot_be_read_now_is_left_to_the_next
     monkeypatch.setattr(polling.KafkaPublication, "wants_snapshot", property(lambda _: True))
     polled = await asyncio.wait_for(poll_once(work, asyncio.Event(), _LIMIT_S), _LIMIT_S / 2)
     assert (polled.exact, polled.events) == (True, 10)
+
+
+async def test_a_snapshot_that_was_acknowledged_is_not_made_again_when_kafka_fails_right_after(
+    work: Pipeline, monkeypatch: pytest.MonkeyPatch
+):
+    await poll_once(work, asyncio.Event(), _LIMIT_S)
+    look = polling.KafkaPublication.look_at_topic
+    lives: list[int] = []
+
+    async def failing_once(publication: polling.KafkaPublication) -> None:
+        lives.append(publication.writer)
+        if len(lives) == 1:
+            raise KafkaUnavailableError("no answer")
+        await look(publication)
+
+    monkeypatch.setattr(polling.KafkaPublication, "look_at_topic", failing_once)
+    _, written = await snapshot_once(work, asyncio.Event(), _LIMIT_S)
+    assert len(lives) == 1, "another snapshot was made"
+    assert written.rows == 10
