@@ -14,6 +14,7 @@ from schemas.kafka_admin import Admin
 from schemas.kafka_calls import request_seconds
 from schemas.kafka_clients import start_client, stop_client
 from schemas.topics import TopicReader, Topics
+from tests.support.topics import make_topics
 from tests.support.young_broker import young_broker
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ async def test_a_poller_waits_until_the_broker_knows_itself(kafka: KafkaBroker, 
 
 
 async def test_a_reader_and_an_administrator_wait_too(kafka: KafkaBroker, topic: str):
-    await ensure_topics({"bootstrap_servers": kafka.bootstrap}, Topics(topic))
+    await make_topics({"bootstrap_servers": kafka.bootstrap}, topic)
     async with (
         asyncio.timeout(LIMIT_S),
         young_broker(kafka.bootstrap, ANSWERS) as young,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.support.kafka import KafkaBroker
 
 _LIMIT_S = 30.0
+_PAUSE_S = 0.05
 
 
 async def make_topics(client_options: dict[str, Any], *names: str) -> None:
@@ -28,6 +29,20 @@ async def make_topics(client_options: dict[str, Any], *names: str) -> None:
     finally:
         await stop_client(admin)
     assert [code for _, code, *_ in made.topic_errors] == [0] * len(names), made
+    await topics_known(client_options, *names)
+
+
+async def topics_known(client_options: dict[str, Any], *names: str, there: bool = True) -> None:
+    """Return when the broker has heard of what the controller did: that the topics are there, or are not."""
+    admin = AIOKafkaAdminClient(**client_options)
+    try:
+        async with asyncio.timeout(_LIMIT_S):
+            await start_client(admin)
+            # The broker tells nobody when it hears of it.
+            while {name in await admin.list_topics() for name in names} != {there}:  # noqa: ASYNC110
+                await asyncio.sleep(_PAUSE_S)
+    finally:
+        await stop_client(admin)
 
 
 def end_offset(kafka: KafkaBroker, topic: str) -> int:
