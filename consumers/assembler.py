@@ -103,9 +103,10 @@ class Counters(msgspec.Struct):
 
     events: int = 0
     groups: int = 0
+    level: int = 0
+    """Whole groups that ended at the very row of the log on which the reader stood then, applied or not."""
     void: int = 0
     foreign: int = 0
-    skipped: int = 0
     torn: int = 0
     astray: int = 0
     """Of the void ones those that landed where they were expected, but in another topic of that name."""
@@ -156,7 +157,7 @@ class Assembler:
 
     def __init__(self, groups: GroupSink, offset: int, topic_id: int | None = None) -> None:
         self.groups = groups
-        self._topic_id = topic_id
+        self.topic_id = topic_id
         self.counters = Counters()
         self.offset = offset
         """Everything below it is dealt with: applied in ``groups`` or of no concern. Never inside a group.
@@ -198,7 +199,7 @@ class Assembler:
                 # A stranger's record cannot carry its own offset in our form: it is void like any other.
                 counters.foreign += 1
                 continue
-            as_is = event.offset == offset and event.topic_id == self._topic_id
+            as_is = event.offset == offset and event.topic_id == self.topic_id
             if not as_is and not self._counts(event, offset):
                 continue
             interrupted = self._begin(event) if event.index == 0 else self._continue(event)
@@ -224,7 +225,7 @@ class Assembler:
         return None
 
     def _counts(self, event: ChangeEvent, offset: int) -> bool:
-        if counts(event, offset, self._topic_id):
+        if counts(event, offset, self.topic_id):
             return True
         self.counters.void += 1
         self.counters.astray += event.offset == offset
@@ -318,8 +319,6 @@ class Assembler:
         if self._applying:
             self.groups.end(event.exact_at, event.exact_nonce)
             self.counters.groups += 1
-        else:
-            self.counters.skipped += 1
         self._forget_run()
         head = self.groups.head
         if head is not None and (event.epoch, event.high, event.nonce) == (
@@ -329,6 +328,7 @@ class Assembler:
         ):
             # Behind any other group the offset would not be proved by what the cache has.
             self.offset, self.proved = event.offset + 1, True
+            self.counters.level += 1
         return interrupted
 
     def _abandon_open(self) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import structlog
 
 from schemas.errors import KafkaUnavailableError
-from schemas.event import NIL
+from schemas.event import NIL, same_topic
 from schemas.manifests import CHUNK_KEY, newest_snapshot
 from schemas.parts import Joiner
 from schemas.snapshot import GONE, decode_packed_chunk, unpack_rows
@@ -62,10 +62,18 @@ async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpo
 
 
 async def begun_anew(reader: TopicReader, topics: Topics, checkpoint: Checkpoint) -> bool:
-    """Whether the topic ends before the stored offset, or holds something else there than was applied."""
+    """Whether the topic is another one than the stored offset is of.
+
+    Its id says so. Where the broker tells none, it ends before that offset, or holds something else there
+    than was applied; what retention has taken from there proves nothing.
+    """
     start, stop = await reader.bounds(topics.events)
     offset = checkpoint.offset
-    if offset is None or offset <= start:
+    if offset is None:
+        return False
+    if not same_topic(checkpoint.topic_id, reader.topic_id(topics.events)):
+        return True
+    if offset <= start:
         return False
     if offset <= stop and await _proves(reader, topics, offset - 1, checkpoint):
         return False
@@ -154,6 +162,7 @@ async def load_snapshot(
             announcement.position,
             announcement.database,
             found.next_offset,
+            found.topic_id,
         )
     _log.info("loaded a snapshot", rows=announcement.rows, position=str(announcement.position.position))
     return announcement.rows

@@ -106,12 +106,14 @@ class Live:
         """A subscription begins; what lies before ``end`` may have been written long ago."""
         self._first_end = end
         self._marks.clear()
+        self._counted = 0
 
     def read_to(self, offset: int, end: int, counted: int) -> None:
-        """The topic was read up to ``offset`` and ends at ``end``; ``counted`` groups were met so far.
+        """The topic was read up to ``offset`` and ends at ``end``.
 
-        Only groups that arrived in this life show that a poller works: old ones, and records that do not
-        count, say nothing of how fresh their source is.
+        Only groups that arrived in this life, ``counted`` so far, and ended where the node stands show that a
+        poller works, and goes on from there: old ones, those of what the node is ahead of, and records that
+        do not count say nothing of how fresh their source is.
         """
         now = time.monotonic()
         self.lag_events = max(0, end - offset)
@@ -123,7 +125,9 @@ class Live:
         reached = None
         while self._marks and self._marks[0][1] <= offset:
             reached = self._marks.popleft()[0]
-        if reached is not None and counted != self._counted:
+        if self._first_end is not None and offset <= self._first_end:
+            self._counted = counted
+        elif reached is not None and counted != self._counted:
             self._fresh_at = reached
             self._counted = counted
 

@@ -62,6 +62,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
         source_url: where it was read from, without credentials.
         between: the cache was not brought here by the topic (it was loaded from the source, or filled without
             Kafka), so that the next group may begin before ``change_id``.
+        topic_id: Kafka's id of the topic that ``offset`` is of; None where the broker tells none.
         settings: a digest of what was configured to be published; see `schemas.event.Head`.
     """
 
@@ -76,6 +77,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
     between: bool = True
     settings: int = 0
     exact_nonce: int | None = None
+    topic_id: int | None = None
 
     @property
     def position(self) -> Position:

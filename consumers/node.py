@@ -218,7 +218,7 @@ class KafkaNode:
 
     def _take_stock(self, assembler: Assembler, offset: int, end: int) -> None:
         counters, live = assembler.counters, self._live
-        live.read_to(offset, end, counters.groups + counters.skipped)
+        live.read_to(offset, end, counters.level)
         live.void += counters.void - self._seen.void
         live.foreign += counters.foreign - self._seen.foreign
         live.torn += counters.torn - self._seen.torn
@@ -324,7 +324,9 @@ class KafkaNode:
         if groups.streamed:
             # The open transaction holds a part of a group: it may only be committed with that group's end.
             return
-        offset = assembler.offset if assembler.proved else checkpoint.offset
+        offset, topic_id = checkpoint.offset, checkpoint.topic_id
+        if assembler.proved:
+            offset, topic_id = assembler.offset, assembler.topic_id
         if not groups.ready and not (even_idle and offset != checkpoint.offset):
             return
         if self._committing is not None and not self._committing.done():
@@ -336,7 +338,7 @@ class KafkaNode:
         self._events += batch.rows + self._streamed_rows
         self._live.events += batch.rows + self._streamed_rows
         self._streamed_rows = 0
-        commit = self._writer.commit(batch, head, offset, between=groups.between)
+        commit = self._writer.commit(batch, head, offset, topic_id, between=groups.between)
         self._committing = asyncio.create_task(commit)
 
     async def _settle(self) -> None:

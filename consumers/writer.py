@@ -175,12 +175,22 @@ class CacheWriter:
         self._count(batch)
         return batch.rows
 
-    async def commit(self, batch: Batch, head: Head, offset: int | None, *, between: bool = False) -> None:
+    async def commit(
+        self,
+        batch: Batch,
+        head: Head,
+        offset: int | None,
+        topic_id: int | None = None,
+        *,
+        between: bool = False,
+    ) -> None:
         """Makes a batch of whole groups durable, with the checkpoint at ``head`` that they lead to.
 
-        ``between``: no group of a topic led there; always so without an ``offset``.
+        ``between``: no group of a topic led there; always so without an ``offset``, which is of the topic
+        with ``topic_id``.
         """
-        await self._apply(self.applier.commit(batch, self._checkpoint(head, offset, between=between)))
+        checkpoint = self._checkpoint(head, offset, topic_id, between=between)
+        await self._apply(self.applier.commit(batch, checkpoint))
         self.live.commits += 1
         self._count(batch)
 
@@ -234,13 +244,15 @@ class CacheWriter:
         head: Head,
         database: Database,
         offset: int | None,
+        topic_id: int | None = None,
     ) -> None:
         """Swaps the loaded file in and goes on with it; readers follow.
 
-        With an ``offset`` it was a snapshot of the topic, and stands where a group of it ended.
+        With an ``offset`` it was a snapshot of the topic with ``topic_id``, and stands where a group of that
+        ended.
         """
         self.database_id, self.source_url = database.id, database.url
-        await loading.finish(self._checkpoint(head, offset))
+        await loading.finish(self._checkpoint(head, offset, topic_id))
         await self._close_file()
         await self._open_file(check=False)
         self.live.loads += 1
@@ -338,7 +350,9 @@ class CacheWriter:
             return Groups(None, quarantined)
         return Groups(checkpoint.head, quarantined, self.definitions, between=checkpoint.between)
 
-    def _checkpoint(self, head: Head, offset: int | None, *, between: bool = False) -> Checkpoint:
+    def _checkpoint(
+        self, head: Head, offset: int | None, topic_id: int | None, *, between: bool = False
+    ) -> Checkpoint:
         return Checkpoint(
             epoch=head.epoch,
             epoch_nonce=head.epoch_nonce,
@@ -351,4 +365,5 @@ class CacheWriter:
             between=between or offset is None,
             settings=head.settings,
             exact_nonce=head.exact_nonce,
+            topic_id=topic_id,
         )

@@ -27,6 +27,8 @@ class FoundSnapshot(msgspec.Struct, frozen=True):
 
     announcement: Announcement
     announcement_offset: int
+    topic_id: int | None
+    """Of the topic of events; None where the broker tells no ids."""
 
     @property
     def next_offset(self) -> int:
@@ -77,7 +79,7 @@ async def newest_snapshot(
         if announcement is None or announcement.from_offset < events_start:
             continue
         if accept(announcement) and await _has_its_chunks(reader, topics, announcement, stop):
-            return FoundSnapshot(announcement, manifest.announcement_offset)
+            return FoundSnapshot(announcement, manifest.announcement_offset, reader.topic_id(topics.events))
     return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -96,14 +96,21 @@ def copy(kafka: KafkaBroker, topic: str, target: str) -> None:
     asyncio.run(work())
 
 
-def produce(kafka: KafkaBroker, topic: str, record: ConsumerRecord) -> None:
+def produce(kafka: KafkaBroker, topic: str, record: ConsumerRecord, times: int = 1) -> None:
     """Write a record as it is."""
 
     async def work() -> None:
         async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap) as producer:
-            await producer.send_and_wait(topic, record.value, key=record.key)
+            for _ in range(times):
+                await producer.send_and_wait(topic, record.value, key=record.key)
 
     asyncio.run(work())
+
+
+def copy_database(database: Path, target: Path) -> None:
+    """Make a backup, or restore one in place."""
+    with closing(sqlite3.connect(database)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)
 
 
 @pytest.fixture
@@ -153,6 +160,32 @@ def test_a_topic_deleted_and_begun_anew_while_all_sleep_proves_nothing(
     write(deployed, 200)
     deployed.start(POLLER, NODE)
     # It stood further than the new topic reaches, or at an offset that now holds something else.
+    node = deployed.parts[NODE]
+    assert_recovers(deployed, lambda: any("begun anew" in one.get("reason", "") for one in node.records))
+
+
+def test_a_topic_begun_anew_that_retention_cut_past_the_stored_offset_is_no_continuation(
+    kafka: KafkaBroker, deployed: Deployment
+):
+    # Nothing of the new topic but its id tells: what it goes on with is below where the cache stands, in the
+    # same epoch, and what lies at the stored offset is gone.
+    poll = (*deployed.arguments(POLLER), "--once")
+    backup = deployed.folder / "backup.db"
+    copy_database(deployed.source, backup)
+    write(deployed, 500)
+    deployed.wait_until_level((NODE,))
+    deployed.stop()
+    stored = deployed.status(NODE)["cache"]["offset"]
+    delete(kafka, deployed.topic, f"{deployed.topic}.snapshots")
+    copy_database(backup, deployed.source)
+    cdc(*poll)
+    (stranger, *_) = records(kafka, deployed.topic)
+    while (end := end_offset(kafka, deployed.topic)) <= stored:
+        produce(kafka, deployed.topic, stranger, stored + 1 - end)
+    write(deployed, 1)
+    cdc(*poll)
+    cut(kafka, deployed.topic, end)
+    deployed.start(POLLER, NODE)
     node = deployed.parts[NODE]
     assert_recovers(deployed, lambda: any("begun anew" in one.get("reason", "") for one in node.records))
 
