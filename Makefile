@@ -22,6 +22,8 @@ export PIP_NO_INPUT := 1
 # Without it pyright looks in the network for a newer one of itself.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+# Each command that the tests start would compile every module once more.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

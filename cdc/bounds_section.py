@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from cdc import config_values as values
-from cdc.capture.bounding import check_cycles
-from cdc.capture.identifiers import folded
+from cdc.identifiers import folded
+from cdc.table_settings import check_cycles
 from schemas.definition import Follow
 from schemas.errors import UsageError
 

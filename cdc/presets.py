@@ -14,8 +14,8 @@ from msgspec.structs import asdict, replace
 
 from cdc import config_values as values
 from cdc.bounds_section import read_keep
-from cdc.capture.identifiers import folded
 from cdc.config import SourceConfig, TableConfig
+from cdc.identifiers import folded
 from cdc.table_settings import TableSettings
 from schemas.definition import Follow
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from schemas.definition import Follow, KeyType  # noqa: TC001 -- msgspec resolves annotations at run time
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class TableSettings(msgspec.Struct, frozen=True):
@@ -22,3 +28,19 @@ class TableSettings(msgspec.Struct, frozen=True):
     follow: Follow | None = None
     index: tuple[str, ...] = ()
     key_type: KeyType = "tuple"
+
+
+def check_cycles(follows: Mapping[str, Follow]) -> None:
+    """Refuse tables that follow each other.
+
+    Raises:
+        UsageError: there are such tables.
+    """
+    left = dict(follows)
+    while left:
+        free = [name for name, follow in left.items() if not set(follow.tables) & left.keys()]
+        if not free:
+            names = ", ".join(sorted(left))
+            raise UsageError(f"follow goes in a circle: {names}", "let one of them follow none of the others")
+        for name in free:
+            del left[name]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from cdc.capture.bounded import Following, Newest, Touched, TouchedNewest, Whole, table_of
-from cdc.capture.identifiers import LOG, quoted
+from cdc.identifiers import LOG, quoted
 
 if TYPE_CHECKING:
     from cdc.capture.bounded import Query

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from cdc.capture.identifiers import folded
 from cdc.config_values import join
+from cdc.identifiers import folded
+from cdc.table_settings import check_cycles
 from schemas.definition import Follow
 from schemas.errors import UsageError
 
@@ -33,22 +34,6 @@ def bounded(tables: Mapping[str, Table], optional: Collection[str] | None) -> di
     resolved = {name: _resolved(table, tables, optional) for name, table in tables.items()}
     check_cycles({name: table.settings.follow for name, table in resolved.items() if table.settings.follow})
     return resolved
-
-
-def check_cycles(follows: Mapping[str, Follow]) -> None:
-    """Refuse tables that follow each other.
-
-    Raises:
-        UsageError: there are such tables.
-    """
-    left = dict(follows)
-    while left:
-        free = [name for name, follow in left.items() if not set(follow.tables) & left.keys()]
-        if not free:
-            names = ", ".join(sorted(left))
-            raise UsageError(f"follow goes in a circle: {names}", "let one of them follow none of the others")
-        for name in free:
-            del left[name]
 
 
 def _resolved(table: Table, tables: Mapping[str, Table], optional: Collection[str] | None) -> Table:

@@ -10,7 +10,6 @@ import msgspec
 from cdc.capture import limits, queries
 from cdc.capture.ddl import INSERT_CONTROL_ROW, NO_TABLE_ID, OP_SETTINGS
 from cdc.capture.errors import CaptureStaleError
-from cdc.capture.identifiers import LEASES, LOG
 from cdc.capture.install import (
     InstallReport,
     Plan,
@@ -31,6 +30,7 @@ from cdc.capture.reader import CaptureReader
 from cdc.capture.recording import RecordingTransaction
 from cdc.capture.select import Selected, check_conditions, leave_out_unreadable, select_tables
 from cdc.capture.table import Selection, Table
+from cdc.identifiers import LEASES, LOG
 from cdc.source import Statement, open_client
 
 if TYPE_CHECKING:

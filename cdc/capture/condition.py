@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from cdc.capture.identifiers import folded, quoted
+from cdc.identifiers import folded, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cdc.capture.identifiers import LEASES, LOG, META, TABLES, quoted
 from cdc.capture.unique import from_table, stored
+from cdc.identifiers import LEASES, LOG, META, TABLES, quoted
 
 if TYPE_CHECKING:
     from cdc.capture.table import KeyColumn, Table

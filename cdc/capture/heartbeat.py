@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cdc.capture.ddl import NO_TABLE_ID, NOW_MS, OP_HEARTBEAT
-from cdc.capture.identifiers import LOG
+from cdc.identifiers import LOG
 
 if TYPE_CHECKING:
     from cdc.source import Client

@@ -27,8 +27,8 @@ from cdc.capture.ddl import (
     trigger_names,
     triggers_of,
 )
-from cdc.capture.identifiers import LEASES, LOG, META, OWN_TABLES, TABLES, folded, quoted
 from cdc.capture.log import mint
+from cdc.identifiers import LEASES, LOG, META, OWN_TABLES, TABLES, folded, quoted
 from schemas.errors import OperatorError, SourceError, UnsupportedVersionError
 from schemas.event import Op
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from cdc.capture.identifiers import is_reserved
+from cdc.identifiers import is_reserved
 from cdc.source import Statement
 from schemas.definition import Column
 from schemas.errors import SourceError

@@ -14,7 +14,7 @@ import msgspec
 
 from cdc.capture import limits
 from cdc.capture.ddl import NOW_MS
-from cdc.capture.identifiers import LEASES, LOG, META
+from cdc.identifiers import LEASES, LOG, META
 
 if TYPE_CHECKING:
     from cdc.source import Client, Transaction

@@ -9,7 +9,7 @@ import msgspec
 
 from cdc.capture.ddl import INSERT_CONTROL_ROW, NO_TABLE_ID, OP_EPOCH
 from cdc.capture.errors import CaptureStaleError
-from cdc.capture.identifiers import LOG, META
+from cdc.identifiers import LOG, META
 from cdc.source import Statement
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from cdc.capture.identifiers import LOG
+from cdc.identifiers import LOG
 from schemas import encode_key, encode_values
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import msgspec
 from msgspec.structs import replace
 
 from cdc.capture.condition import ConditionError, read_condition
-from cdc.capture.identifiers import folded
 from cdc.config_values import join
+from cdc.identifiers import folded
 from cdc.table_settings import TableSettings
 from schemas.definition import Column
 from schemas.errors import UsageError

@@ -11,9 +11,9 @@ import msgspec
 from cdc.capture import limits
 from cdc.capture.ddl import NOW_MS
 from cdc.capture.errors import CaptureStaleError
-from cdc.capture.identifiers import LEASES, LOG, META
 from cdc.capture.leases import Lease, lease_ms_max, read_leases
 from cdc.capture.prune_plan import LogBounds, PrunePlan, batch_rows, ceiling, next_batch, plan_prune
+from cdc.identifiers import LEASES, LOG, META
 from cdc.source import Statement
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdc.capture.identifiers import LOG, quoted
+from cdc.identifiers import LOG, quoted
 from schemas.values import InvalidText
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from cdc.capture import queries
 from cdc.capture.bounded import Carried, Newest, Refill, Touched, Whole, cached, table_of
 from cdc.capture.bounded_sql import limit_of, rows_of
 from cdc.capture.encode import ReadEncoder, TouchedEncoder, truncation
-from cdc.capture.identifiers import LOG
 from cdc.capture.introspect import read_references
 from cdc.capture.leases import is_held
 from cdc.capture.log import read_backlog, read_state
 from cdc.capture.log_rows import LOG_ROWS_SQL, LogRowEncoder
 from cdc.capture.prune import read_keeping
 from cdc.capture.survey import Survey, surveyed
+from cdc.identifiers import LOG
 from cdc.source import Statement
 from schemas import Op, decode_key, encode_definition, encode_key
 from schemas.errors import UsageError

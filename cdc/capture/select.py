@@ -10,12 +10,12 @@ from msgspec.structs import replace
 
 from cdc.capture.bounding import bounded
 from cdc.capture.ddl import FORMAT
-from cdc.capture.identifiers import folded, is_reserved
 from cdc.capture.introspect import PRESUMED_SHADOW, SHADOW, columns_of
 from cdc.capture.mask import masked
 from cdc.capture.queries import select_all
 from cdc.capture.table import KeyColumn, Selection, Skipped, Table
 from cdc.capture.unique import conflicts_of
+from cdc.identifiers import folded, is_reserved
 from schemas.errors import SourceError, SourceUnavailableError, UsageError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from cdc.capture.identifiers import folded, quoted
+from cdc.identifiers import folded, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

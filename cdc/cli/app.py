@@ -20,7 +20,6 @@ Modules are imported only when their command is asked for.
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, CycloptsError
@@ -28,9 +27,8 @@ from cyclopts import App, CycloptsError
 from cdc.cli.common import DEFAULTS, Common
 from cdc.cli.failures import print_failure, print_usage_failure
 from cdc.cli.output import abandon_output, flush_output, give_up_output, make_console
-from cdc.config_values import not_available
 from cdc.logs import configure_logs
-from schemas.errors import ExitCode, UsageError
+from schemas.errors import ExitCode
 
 if TYPE_CHECKING:
     import inspect
@@ -69,12 +67,6 @@ COMMANDS = {
 USAGES = {"get": "TABLE KEY...", "why": "TABLE KEY...", "dump": "[TABLE...]"}
 """What cyclopts calls ARGS where it may be given several times."""
 
-LATER_COMMANDS: tuple[str, ...] = ()
-"""Commands of the contract that this version does not have yet."""
-
-LATER_FLAGS: dict[str, str] = {}
-"""Flags of the contract that this version does not have yet."""
-
 
 def make_app() -> App:
     """Return the whole command line."""
@@ -104,7 +96,6 @@ def run(arguments: Sequence[str]) -> int:
     try:
         app = make_app()
         words = _config_after_command(app, list(arguments))
-        _refuse_later(words)
         command, bound = _parse(app, words)
         common = next((item for item in bound.arguments.values() if isinstance(item, Common)), DEFAULTS)
         log_level = common.log_level
@@ -126,17 +117,6 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else ExitCode.DONE
 
 
-def _refuse_later(words: list[str]) -> None:
-    name = words[0] if words else ""
-    if name in LATER_COMMANDS and name not in COMMANDS:
-        raise UsageError(
-            f"the command {name} is not available in this version yet", "see what there is: cdc --help"
-        )
-    flag = LATER_FLAGS.get(name)
-    if flag is not None and any(word.partition("=")[0] == flag for word in words):
-        raise not_available(f"cdc {name} {flag}")
-
-
 def _parse(app: App, words: list[str]) -> tuple[Callable[..., Any], inspect.BoundArguments]:
     command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     return command, bound
@@ -155,6 +135,8 @@ def _config_after_command(app: App, arguments: list[str]) -> list[str]:
 
 
 def _version() -> str:
+    from importlib import metadata  # noqa: PLC0415 -- no other command needs it, and it takes a while
+
     try:
         return f"cdc {metadata.version(DISTRIBUTION)}"
     except metadata.PackageNotFoundError:

@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 from cdc.capture import CaptureStaleError
-from cdc.capture.identifiers import LOG
 from cdc.capture.leases import read_leases
 from cdc.cli.doctor_checks import Check, clock_check, lease_check, log_check
 from cdc.cli.output import counted
 from cdc.cli.parts import open_capture
+from cdc.identifiers import LOG
 from schemas.errors import CdcError
 
 if TYPE_CHECKING:

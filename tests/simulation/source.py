@@ -20,10 +20,10 @@ from cdc.capture import log as capture_log
 from cdc.capture import piecewise, queries, reader
 from cdc.capture.ddl import INSERT_CONTROL_ROW, NO_TABLE_ID, OP_EPOCH, OP_SETTINGS
 from cdc.capture.errors import CaptureStaleError
-from cdc.capture.identifiers import META
 from cdc.capture.install import InstallReport, Registered
 from cdc.capture.select import Selected
 from cdc.capture.table import KeyColumn, Table
+from cdc.identifiers import META
 from cdc.source.client import ResultSet, Statement
 from schemas.definition import Column
 from schemas.errors import SourceUnavailableError

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from cdc.cli import app
 from cdc.demo.story import _Story
 from tests.support.caches import EPISODES, make_cache
 from tests.support.command import cdc_process, command_line
@@ -55,15 +54,6 @@ def test_what_a_narrow_encoding_does_not_have_is_escaped(cache: Path):
     ended = cdc_process("get", "episodes", "ep-☃", cwd=cache.parent, env=env)
     assert (ended.code, ended.err) == (0, "")
     assert '"ep-\\u2603"' in ended.out
-
-
-@pytest.mark.parametrize("name", app.LATER_COMMANDS)
-def test_a_command_of_a_later_version_says_so(cdc: Callable[..., Ended], name: str):
-    ended = cdc(name, "--json")
-    assert (ended.code, ended.out) == (2, "")
-    assert ended.err == (
-        f"error: the command {name} is not available in this version yet; see what there is: cdc --help\n"
-    )
 
 
 def test_an_unknown_command_is_told_without_a_broken_list(cdc: Callable[..., Ended]):
