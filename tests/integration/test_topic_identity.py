@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from cdc.kafka.admin import ensure_topics
 from cdc.kafka.publication import KafkaPublication
+from consumers.bootstrap import begun_anew
+from consumers.meta import Checkpoint
 from schemas.event import Op
 from schemas.kafka_calls import TopicGoneError
 from schemas.kafka_clients import start_client, stop_client
@@ -33,6 +36,15 @@ async def delete(kafka: KafkaBroker, topics: Topics) -> None:
     finally:
         await stop_client(admin)
     await topics_known({"bootstrap_servers": kafka.bootstrap}, topics.events, topics.snapshots, there=False)
+
+
+async def cut(kafka: KafkaBroker, topic: str, before: int) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await start_client(admin)
+    try:
+        await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before)})
+    finally:
+        await stop_client(admin)
 
 
 async def make(kafka: KafkaBroker, topics: Topics) -> None:
@@ -80,3 +92,31 @@ async def test_a_reader_counts_what_was_meant_for_the_topic_it_reads(kafka: Kafk
         (Op.UPDATE, head(3)),
         (Op.UPDATE, head(3)),
     ]
+
+
+async def test_a_stored_offset_is_of_the_topic_with_its_id_or_proved_by_the_record_before(
+    kafka: KafkaBroker, topic: str
+):
+    options, topics = {"bootstrap_servers": kafka.bootstrap}, Topics(topic)
+    await make(kafka, topics)
+    at = head(6)
+    stands = Checkpoint(at.epoch, at.epoch_nonce, at.change_id, at.nonce, at.exact_at, 2, "d", "file:a.db")
+    other = msgspec.structs.replace(stands, nonce=1)
+    async with asyncio.timeout(LIMIT_S), TopicReader(options) as reader:
+        await reader.bounds(topic)
+        topic_id = reader.topic_id(topic)
+        assert topic_id is not None
+        async with AIOKafkaProducer(**options) as producer:
+            for offset in range(4):
+                (record,) = group(offset, 3 * offset, 3 * offset + 3, [(1, "a")], topic_id=topic_id)
+                await producer.send_and_wait(topic, record.value, key=record.key)
+
+        async def anew(checkpoint: Checkpoint, topic_id: int | None) -> bool:
+            return await begun_anew(reader, topics, msgspec.structs.replace(checkpoint, topic_id=topic_id))
+
+        ids = (topic_id, None, topic_id + 1)
+        assert [await anew(stands, one) for one in ids] == [False, False, True]
+        assert [await anew(other, one) for one in ids] == [True, True, True]
+        # What retention has taken proves nothing: the id alone tells.
+        await cut(kafka, topic, 3)
+        assert [await anew(other, one) for one in ids] == [False, False, True]

@@ -415,6 +415,7 @@ def stored_offset_believed(put: Put) -> None:
         return True
 
     put(consumers.bootstrap, "_proves", believe)
+    put(consumers.bootstrap, "same_topic", lambda *_: True)
 
 
 # Loads.
