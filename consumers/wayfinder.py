@@ -11,9 +11,10 @@ from consumers.assembler import group_of, read_since
 from consumers.bootstrap import begun_anew, is_there, load_snapshot, resume_offset
 from consumers.groups import Verdict, goes_on_from, judge
 from schemas.errors import CdcError, GaveUpError, OperatorError, SourceError, SourceUnavailableError
+from schemas.event import same_topic
 from schemas.kafka_calls import TopicGoneError
 from schemas.manifests import newest_snapshot
-from schemas.topics import RangeGoneError, TopicReader, Topics
+from schemas.topics import RangeGoneError, TopicMadeAnewError, TopicReader, Topics
 
 if TYPE_CHECKING:
     import asyncio
@@ -238,8 +239,11 @@ class Wayfinder:
             try:
                 if checkpoint is not None and await begun_anew(reader, self._topics, checkpoint):
                     anything = anew = True
-                # Then it says nothing any more of how the topic goes on.
-                gone = event is not None and not await is_there(reader, self._topics, event)
+                if event is not None and not await is_there(reader, self._topics, event):
+                    # It says nothing any more of how the topic goes on; and of another topic it never did.
+                    gone = True
+                    if not same_topic(event.topic_id, reader.topic_id(self._topics.events)):
+                        raise TopicMadeAnewError(self._topics.events)
                 return await newest_snapshot(reader, self._topics, accept)
             except TopicGoneError:
                 return None

@@ -114,15 +114,21 @@ def copy_database(database: Path, target: Path) -> None:
 
 
 @pytest.fixture
-def deployed(kafka: KafkaBroker, topic: str, tmp_path: Path) -> Iterator[Deployment]:
-    """A bank with a poller and a node that stand at its end."""
+def undeployed(kafka: KafkaBroker, topic: str, tmp_path: Path) -> Iterator[Deployment]:
+    """A bank that nobody follows yet."""
     source = tmp_path / "bank.db"
     bank.make_bank(source, 40, random.Random(1))
     with Deployment(tmp_path, source, kafka.bootstrap, topic) as deployment:
-        deployment.start_after_snapshot(POLLER, NODE)
-        write(deployment)
-        deployment.wait_until_level((NODE,))
         yield deployment
+
+
+@pytest.fixture
+def deployed(undeployed: Deployment) -> Deployment:
+    """A bank with a poller and a node that stand at its end."""
+    undeployed.start_after_snapshot(POLLER, NODE)
+    write(undeployed)
+    undeployed.wait_until_level((NODE,))
+    return undeployed
 
 
 def write(deployment: Deployment, transactions: int = 20) -> None:
@@ -188,6 +194,28 @@ def test_a_topic_begun_anew_that_retention_cut_past_the_stored_offset_is_no_cont
     deployed.start(POLLER, NODE)
     node = deployed.parts[NODE]
     assert_recovers(deployed, lambda: any("begun anew" in one.get("reason", "") for one in node.records))
+
+
+def test_who_waits_for_a_snapshot_of_a_topic_that_is_gone_looks_at_its_successor(
+    kafka: KafkaBroker, undeployed: Deployment
+):
+    source, cache = undeployed.source, undeployed.cache(NODE)
+    backup = undeployed.folder / "backup.db"
+    cdc("install", "--source", source)
+    copy_database(source, backup)
+    write(undeployed, 500)
+    cdc("sync", "--source", source, "--cache", cache)
+    write(undeployed)
+    cdc(*undeployed.arguments(POLLER), "--once")
+    snapshots = f"{undeployed.topic}.snapshots"
+    cut(kafka, snapshots, end_offset(kafka, snapshots))
+    undeployed.start(NODE)
+    undeployed.parts[NODE].wait_for("waiting for a snapshot")
+    delete(kafka, undeployed.topic)
+    # All snapshots from here on are below where the cache stands, in the same epoch.
+    copy_database(backup, source)
+    undeployed.start(POLLER)
+    assert_recovers(undeployed)
 
 
 def test_a_record_that_was_on_its_way_to_a_deleted_topic_counts_nowhere(
