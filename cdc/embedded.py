@@ -111,7 +111,7 @@ class CachePublication:
                     await writer.relieve()
             reached = as_new_as(head, newest())
             reached = groups.end(reached.exact_at, reached.exact_nonce)
-            await writer.commit(groups.take_ready(), reached, None)
+            await writer.commit(groups.take_ready(), reached, None, None)
         except BaseException:
             await writer.reset()
             raise
@@ -131,7 +131,7 @@ class CachePublication:
             async with aclosing(reader.catch_up()) as pages:
                 async for page in pages:
                     await _load_changes(loading, page)
-            await self._writer.adopt(loading, log_head(reader.settled, reader.settings), database, None)
+            await self._writer.adopt(loading, log_head(reader.settled, reader.settings), database, None, None)
             self._rebuild = False
             return loading.rows
 

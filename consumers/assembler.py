@@ -103,8 +103,6 @@ class Counters(msgspec.Struct):
 
     events: int = 0
     groups: int = 0
-    level: int = 0
-    """Whole groups that ended at the very row of the log on which the reader stood then, applied or not."""
     void: int = 0
     foreign: int = 0
     torn: int = 0
@@ -328,7 +326,6 @@ class Assembler:
         ):
             # Behind any other group the offset would not be proved by what the cache has.
             self.offset, self.proved = event.offset + 1, True
-            self.counters.level += 1
         return interrupted
 
     def _abandon_open(self) -> bool:

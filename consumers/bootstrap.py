@@ -64,8 +64,8 @@ async def resume_offset(reader: TopicReader, topics: Topics, checkpoint: Checkpo
 async def begun_anew(reader: TopicReader, topics: Topics, checkpoint: Checkpoint) -> bool:
     """Whether the topic is another one than the stored offset is of.
 
-    Its id says so. Where the broker tells none, it ends before that offset, or holds something else there
-    than was applied; what retention has taken from there proves nothing.
+    Another id says so, as far as the broker tells them. So does a topic that ends before that offset, or
+    holds something else there than was applied; what retention has taken from there proves nothing.
     """
     start, stop = await reader.bounds(topics.events)
     offset = checkpoint.offset

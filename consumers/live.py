@@ -63,7 +63,7 @@ class Live:
         self._fresh_at: float | None = None
         self._first_end: int | None = None
         self._marks: deque[tuple[float, int]] = deque(maxlen=MARKS_MAX)
-        self._counted = 0
+        self._level_to = 0
 
     @property
     def lag_seconds(self) -> float | None:
@@ -104,16 +104,19 @@ class Live:
 
     def begin_topic(self, end: int) -> None:
         """A subscription begins; what lies before ``end`` may have been written long ago."""
-        self._first_end = end
+        self._first_end = self._level_to = end
         self._marks.clear()
-        self._counted = 0
 
-    def read_to(self, offset: int, end: int, counted: int) -> None:
+    def barred(self) -> None:
+        """Only a load leads on: nobody knows how far behind it is."""
+        self.lag_events = None
+
+    def read_to(self, offset: int, end: int, level_to: int) -> None:
         """The topic was read up to ``offset`` and ends at ``end``.
 
-        Only groups that arrived in this life, ``counted`` so far, and ended where the node stands show that a
-        poller works, and goes on from there: old ones, those of what the node is ahead of, and records that
-        do not count say nothing of how fresh their source is.
+        Only groups that arrived in this life and ended where the node stands, the last one at ``level_to``,
+        show that a poller works, and goes on from there: old ones, those of what the node is ahead of, and
+        records that do not count say nothing of how fresh their source is.
         """
         now = time.monotonic()
         self.lag_events = max(0, end - offset)
@@ -125,11 +128,9 @@ class Live:
         reached = None
         while self._marks and self._marks[0][1] <= offset:
             reached = self._marks.popleft()[0]
-        if self._first_end is not None and offset <= self._first_end:
-            self._counted = counted
-        elif reached is not None and counted != self._counted:
+        if reached is not None and level_to > self._level_to:
             self._fresh_at = reached
-            self._counted = counted
+            self._level_to = level_to
 
     def state(self, checkpoint: Checkpoint | None, max_staleness_s: float) -> str:
         """One of the states that ``cdc status`` names."""
@@ -142,6 +143,6 @@ class Live:
         seconds = self.lag_seconds
         if seconds is not None and seconds > max_staleness_s:
             return "stale"
-        if seconds is None or self.lag_events or not checkpoint.exact:
+        if seconds is None or self.lag_events != 0 or not checkpoint.exact:
             return "catching_up"
         return "live"

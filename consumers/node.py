@@ -19,7 +19,8 @@ from schemas.errors import (
     OperatorError,
     UnsupportedVersionError,
 )
-from schemas.topics import TopicReader, Topics
+from schemas.event import same_topic
+from schemas.topics import TopicMadeAnewError, TopicReader, Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,6 +109,7 @@ class KafkaNode:
         self._seen = Counters()
         options = self._client_options()
         async with Subscription(options, self._topics.events, self._writer.node, offset) as subscription:
+            self._require_its_topic(subscription.topic_id)
             assembler = Assembler(self._writer.groups, offset, subscription.topic_id)
             if self._reached is not None:
                 self._reached.set()
@@ -131,6 +133,12 @@ class KafkaNode:
             if (checkpoint := self._writer.checkpoint) is not None and checkpoint.offset is not None:
                 await subscription.tell_group_now(checkpoint.offset)
         return None if stopped_by is None else await self._way.across(stopped_by, once=once)
+
+    def _require_its_topic(self, topic_id: int | None) -> None:
+        """The topic may have been made anew since it was found out where to read on in it."""
+        checkpoint = self._writer.checkpoint
+        if checkpoint is not None and not same_topic(checkpoint.topic_id, topic_id):
+            raise TopicMadeAnewError(self._topics.events)
 
     async def _apply(
         self, subscription: Subscription, assembler: Assembler, offset: int, *, once: bool
@@ -218,7 +226,7 @@ class KafkaNode:
 
     def _take_stock(self, assembler: Assembler, offset: int, end: int) -> None:
         counters, live = assembler.counters, self._live
-        live.read_to(offset, end, counters.level)
+        live.read_to(offset, end, assembler.offset)
         live.void += counters.void - self._seen.void
         live.foreign += counters.foreign - self._seen.foreign
         live.torn += counters.torn - self._seen.torn
@@ -327,7 +335,8 @@ class KafkaNode:
         offset, topic_id = checkpoint.offset, checkpoint.topic_id
         if assembler.proved:
             offset, topic_id = assembler.offset, assembler.topic_id
-        if not groups.ready and not (even_idle and offset != checkpoint.offset):
+        has_read_on = (offset, topic_id) != (checkpoint.offset, checkpoint.topic_id)
+        if not groups.ready and not (even_idle and has_read_on):
             return
         if self._committing is not None and not self._committing.done():
             if not self._writer.gathered and groups.ready.size_bytes < limits.COMMIT_BYTES_MAX:

@@ -168,6 +168,7 @@ class Wayfinder:
 
         Waits for a snapshot where there is neither. Returns where to read on, None when told to stop.
         """
+        self._writer.live.barred()
         warned = False
         tries_left = limits.SNAPSHOT_TRIES_MAX
         while not self._stop.is_set():

@@ -180,7 +180,7 @@ class CacheWriter:
         batch: Batch,
         head: Head,
         offset: int | None,
-        topic_id: int | None = None,
+        topic_id: int | None,
         *,
         between: bool = False,
     ) -> None:
@@ -244,7 +244,7 @@ class CacheWriter:
         head: Head,
         database: Database,
         offset: int | None,
-        topic_id: int | None = None,
+        topic_id: int | None,
     ) -> None:
         """Swaps the loaded file in and goes on with it; readers follow.
 

@@ -396,7 +396,7 @@ class Checks:
             return
         if self._is_astray(name, before):
             return
-        # Who asks the source gets what that holds, also where a backup is restored under the load.
+        # Who asks the source gets what that holds, also where a backup was restored since.
         restored = name != "embedded" and after.offset is None and self._was_below(name, before)
         if same_life and after.change_id < before.change_id and not restored:
             world.fail(f"{name} was loaded back from {before.position} to {after.position}")

@@ -395,9 +395,15 @@ def offset_ahead_of_rows(put: Put) -> None:
     commit = CacheWriter.commit
 
     async def ahead(
-        self: CacheWriter, batch: Batch, head: Any, offset: int | None, *topic_id: Any, between: bool = False
+        self: CacheWriter,
+        batch: Batch,
+        head: Any,
+        offset: int | None,
+        topic_id: Any,
+        *,
+        between: bool = False,
     ) -> None:
-        await commit(self, batch, head, None if offset is None else offset + 1, *topic_id, between=between)
+        await commit(self, batch, head, None if offset is None else offset + 1, topic_id, between=between)
 
     async def stored(reader: Any, topics: Any, checkpoint: Any) -> int:
         start, stop = await reader.bounds(topics.events)
