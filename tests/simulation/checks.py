@@ -425,7 +425,9 @@ class Checks:
     def _is_of_the_topic(self, after: Checkpoint) -> bool:
         """Whether a load was of the topic of now: one that slept can still be of one that is gone."""
         topic = self.world.broker.topics.get(self.world.topics.events)
-        return topic is not None and (after.offset or 0) <= topic.end and _leads_to(topic, after)
+        if topic is None or after.topic_id not in (None, topic.topic_id):
+            return False
+        return (after.offset or 0) <= topic.end and _leads_to(topic, after)
 
     def _is_astray(self, name: str, before: Checkpoint) -> bool:
         """Whether the topic has a group over where a cache stood that was not loaded from it, and that group
